@@ -1,0 +1,125 @@
+package sock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+// DialOptions are what the address does not say.
+type DialOptions struct {
+	Source  string        // tcp, udp: where to dial from: "ADDR", "ADDR:PORT", "[V6]:PORT" or ":PORT"; "" leaves it to the kernel
+	Timeout time.Duration // for name, connection and all; 0 leaves it to ctx and the kernel
+}
+
+// Dial connects to a TCP, UDP or unix address, or takes over an inherited
+// connection. A name's addresses are tried as RFC 8305 says, and the connection
+// comes tuned (see Tune). ctx ends the dialling, not the connection.
+func Dial(ctx context.Context, a Addr, o DialOptions) (net.Conn, error) {
+	c, err := dial(ctx, a, o)
+	if err != nil {
+		return nil, fail(a.String(), err)
+	}
+	Tune(c)
+	return c, nil
+}
+
+func dial(ctx context.Context, a Addr, o DialOptions) (net.Conn, error) {
+	d := &net.Dialer{Timeout: o.Timeout, KeepAlive: -1} // Tune does it
+	d.SetMultipathTCP(false)
+	if o.Source != "" {
+		if err := setSource(d, a.Net, o.Source); err != nil {
+			return nil, err
+		}
+	}
+	switch a.Net {
+	case "tcp", "udp":
+		if a.Port == 0 {
+			return nil, errors.New("port 0 cannot be dialled")
+		}
+		return d.DialContext(ctx, a.Net, a.hostPort())
+	case "unix":
+		return dialUnix(ctx, d, a.Path)
+	case "fd":
+		in, err := takeFD(a.FD, fdConn)
+		return in.Conn, err
+	}
+	return nil, errors.New("cannot be dialled")
+}
+
+func setSource(d *net.Dialer, network, source string) error {
+	src, err := parseSource(source)
+	if err != nil {
+		return err
+	}
+	switch network {
+	case "tcp":
+		d.LocalAddr = net.TCPAddrFromAddrPort(src)
+	case "udp":
+		d.LocalAddr = net.UDPAddrFromAddrPort(src)
+	default:
+		return fmt.Errorf("only tcp and udp have a source address (%s)", show(source))
+	}
+	d.Control = func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { tuneSource(int(fd), network, src.Port() != 0) })
+	}
+	return nil
+}
+
+// parseSource reads a source, which is a literal address: a name would have to
+// be resolved before it is known which of its addresses can reach the peer.
+func parseSource(s string) (netip.AddrPort, error) {
+	if ip, err := netip.ParseAddr(s); err == nil {
+		return netip.AddrPortFrom(ip.Unmap(), 0), nil
+	}
+	a, err := parseHostPort("tcp", s)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("source %w", err)
+	}
+	if a.Host == "" {
+		return netip.AddrPortFrom(netip.Addr{}, uint16(a.Port)), nil
+	}
+	ip, err := netip.ParseAddr(a.Host)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("source %q is not an address of this machine", a.Host)
+	}
+	return netip.AddrPortFrom(ip.Unmap(), uint16(a.Port)), nil
+}
+
+const (
+	keepIdle     = 15 * time.Second // with the next two, a silent dead peer is noticed in 30 s
+	keepInterval = 5 * time.Second
+	keepCount    = 3
+	userTimeout  = 30 * time.Second // and so is one that stops acknowledging
+)
+
+// Tune sets what every TCP connection of ours has: no delay, keepalive, and on
+// Linux TCP_USER_TIMEOUT. A connection inside another (as in TLS) is found
+// through its NetConn method; any other kind is left as it is.
+func Tune(c net.Conn) {
+	tcp, ok := innermost(c).(*net.TCPConn)
+	if !ok {
+		return
+	}
+	// What fails here fails because the connection has ended, which the next
+	// read or write tells better.
+	_ = tcp.SetNoDelay(true)
+	_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{
+		Enable: true, Idle: keepIdle, Interval: keepInterval, Count: keepCount,
+	})
+	tuneTCP(tcp)
+}
+
+func innermost(c net.Conn) net.Conn {
+	for {
+		w, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return c
+		}
+		c = w.NetConn()
+	}
+}

@@ -1,0 +1,135 @@
+package sock
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// closedPort is a TCP address of this machine that nobody listens on.
+func closedPort(t *testing.T) Addr {
+	t.Helper()
+	ln := listen(t, "127.0.0.1:0", ListenOptions{})
+	ln.Close()
+	return parse(t, ln.Addr().String())
+}
+
+func TestDialErrors(t *testing.T) {
+	dir := t.TempDir()
+	past, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	closed := closedPort(t)
+	for _, tt := range []struct {
+		ctx  context.Context
+		a    Addr
+		o    DialOptions
+		text string
+		kind string
+	}{
+		{t.Context(), closed, DialOptions{}, closed.String() + ": connection refused", "refused"},
+		{t.Context(), Addr{Net: "unix", Path: dir + "/no"}, DialOptions{}, "unix:" + dir + "/no: no such file or directory", "refused"},
+		{past, closed, DialOptions{}, closed.String() + ": i/o timeout", "timed out"},
+		{t.Context(), Addr{Net: "tcp", Host: "127.0.0.1"}, DialOptions{}, "127.0.0.1:0: port 0 cannot be dialled", ""},
+		{t.Context(), closed, DialOptions{Source: "x:1"}, closed.String() + `: source "x" is not an address of this machine`, ""},
+		{t.Context(), closed, DialOptions{Source: "1.2.3.4:x"}, closed.String() + `: source "x" is not a port number`, ""},
+		{t.Context(), Addr{Net: "unix", Path: dir + "/no"}, DialOptions{Source: ":1"}, "unix:" + dir + "/no: only tcp and udp have a source address (:1)", ""},
+	} {
+		c, err := Dial(tt.ctx, tt.a, tt.o)
+		if c != nil {
+			t.Errorf("Dial(%s) gave a connection", tt.a)
+		}
+		wantErr(t, err, tt.text, nil)
+		wantKind(t, err, tt.kind)
+	}
+}
+
+func wantKind(t *testing.T, err error, kind string) {
+	t.Helper()
+	for name, is := range map[string]func(error) bool{
+		"refused": Refused, "unreachable": Unreachable, "unresolved": Unresolved, "timed out": TimedOut,
+	} {
+		if is(err) != (name == kind) {
+			t.Errorf("%v: %s is %v", err, name, is(err))
+		}
+	}
+}
+
+// The reasons that need a network are taken as package net wraps them.
+func TestErrorKinds(t *testing.T) {
+	op := func(err error) error {
+		return &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{}, Err: err}
+	}
+	sys := func(e syscall.Errno) error { return op(os.NewSyscallError("connect", e)) }
+	for _, tt := range []struct {
+		err        error
+		text, kind string
+	}{
+		{sys(syscall.EHOSTUNREACH), "h:1: no route to host", "unreachable"},
+		{sys(syscall.ENETUNREACH), "h:1: network is unreachable", "unreachable"},
+		{sys(syscall.ETIMEDOUT), "", "timed out"},
+		{sys(syscall.EACCES), "h:1: permission denied", ""},
+		{sys(syscall.EAGAIN), "h:1: resource temporarily unavailable", ""},
+		{op(&net.DNSError{Err: "no such host", Name: "h", IsNotFound: true}), "h: no such host", "unresolved"},
+		{op(&net.DNSError{UnwrapErr: syscall.ECONNREFUSED, Err: "connection refused", Name: "h"}), "h: connection refused", "unresolved"},
+		{op(&net.AddrError{Err: "no suitable address found", Addr: "h"}), "h:1: no suitable address found", ""},
+		{context.DeadlineExceeded, "h:1: context deadline exceeded", "timed out"},
+	} {
+		err := fail("h:1", tt.err)
+		if tt.text != "" {
+			wantErr(t, err, tt.text, nil)
+		}
+		wantKind(t, err, tt.kind)
+		wantKind(t, errors.Join(errors.New("more"), err), tt.kind)
+	}
+	if fail("h:1", nil) != nil {
+		t.Error("fail keeps nil")
+	}
+}
+
+func TestDialUnresolved(t *testing.T) {
+	// RFC 6761: .invalid never resolves; without a name server it does not either.
+	_, err := Dial(t.Context(), Addr{Net: "tcp", Host: "nosuch.invalid", Port: 1}, DialOptions{Timeout: 10 * time.Second})
+	var dns *net.DNSError
+	if !errors.As(err, &dns) || !Unresolved(err) || Refused(err) || Unreachable(err) || !strings.HasPrefix(err.Error(), "nosuch.invalid: ") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestDialSource(t *testing.T) {
+	ln := listen(t, "127.0.0.1:0", ListenOptions{})
+	a := parse(t, ln.Addr().String())
+	free := closedPort(t)
+	for source, want := range map[string]string{
+		"127.0.0.1":            "127.0.0.1:",
+		"127.0.0.1:0":          "127.0.0.1:",
+		free.String():          free.String(),
+		free.String()[9:]:      free.String(), // ":PORT"
+		"[::ffff:127.0.0.1]:0": "127.0.0.1:",
+	} {
+		// The second time, the first connection from the port is in TIME-WAIT.
+		for range 2 {
+			c, err := Dial(t.Context(), a, DialOptions{Source: source})
+			if err != nil {
+				t.Fatalf("from %s: %v", source, err)
+			}
+			s, err := ln.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasPrefix(s.RemoteAddr().String(), want) {
+				t.Errorf("from %s: the peer sees %v", source, s.RemoteAddr())
+			}
+			c.Close()
+			if _, err := io.ReadAll(s); err != nil {
+				t.Error(err)
+			}
+			s.Close()
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package sock
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+)
+
+// A reason words an error for people and keeps the error it stands for.
+type reason struct {
+	text string
+	err  error
+}
+
+func (r *reason) Error() string { return r.text }
+func (r *reason) Unwrap() error { return r.err }
+
+// fail puts subject before the innermost cause of err. It keeps a nil a nil.
+func fail(subject string, err error) error {
+	if err == nil {
+		return nil
+	}
+	err = cause(err)
+	var dns *net.DNSError
+	if errors.As(err, &dns) && dns.Name != "" {
+		subject = show(dns.Name) // the port has no part in it
+	}
+	return fmt.Errorf("%s: %w", subject, err)
+}
+
+// cause takes off what package net and package os wrap around a reason:
+// operation, network and addresses, all of which the subject says already.
+func cause(err error) error {
+	for {
+		switch e := err.(type) {
+		case *net.OpError:
+			err = e.Err
+		case *os.SyscallError:
+			err = e.Err
+		case *os.PathError:
+			err = e.Err
+		case *os.LinkError:
+			err = e.Err
+		case *net.DNSError:
+			return &reason{e.Err, e}
+		case *net.AddrError:
+			return &reason{e.Err, e}
+		default:
+			return err
+		}
+	}
+}
+
+// Refused tells whether nobody listens at the address yet, so that trying again
+// may help: a refused connection, a unix path or FIFO that does not exist, a
+// FIFO without a reader.
+func Refused(err error) bool {
+	return isAny(err, syscall.ECONNREFUSED, syscall.ENOENT, syscall.ENXIO)
+}
+
+// Unreachable tells whether there was no way to the host.
+func Unreachable(err error) bool {
+	return isAny(err, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ENETDOWN)
+}
+
+// Unresolved tells whether a name could not be turned into an address. It is
+// never true together with Refused or Unreachable.
+func Unresolved(err error) bool {
+	var dns *net.DNSError
+	return errors.As(err, &dns)
+}
+
+// TimedOut tells whether time ran out: the caller's, or the kernel's for a peer
+// that does not answer. A name server that does not answer counts too, then
+// Unresolved is true as well.
+func TimedOut(err error) bool {
+	var t interface{ Timeout() bool }
+	// A full backlog (EAGAIN) calls itself a timeout, which it is not.
+	return errors.As(err, &t) && t.Timeout() && !errors.Is(err, syscall.EAGAIN)
+}
+
+func isAny(err error, reasons ...error) bool {
+	if Unresolved(err) {
+		return false // a name server's "connection refused" is not the peer's
+	}
+	for _, r := range reasons {
+		if errors.Is(err, r) {
+			return true
+		}
+	}
+	return false
+}

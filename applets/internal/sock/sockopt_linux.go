@@ -1,0 +1,45 @@
+package sock
+
+import (
+	"net"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+func tuneTCP(c *net.TCPConn) {
+	control(c, func(fd int) error {
+		return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
+	})
+}
+
+// tuneSource prepares a socket that is bound before it connects.
+func tuneSource(fd int, network string, port bool) {
+	switch {
+	case network != "tcp":
+	case port:
+		// The last connection from this port may still be in TIME-WAIT.
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	default:
+		// Otherwise bind takes a port from all destinations at once, and a few
+		// ten thousand connections use them up.
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+	}
+}
+
+func askDrops(c syscall.Conn) {
+	control(c, func(fd int) error {
+		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1)
+	})
+}
+
+// control runs f on c's descriptor and tells whether it succeeded.
+func control(c syscall.Conn, f func(fd int) error) bool {
+	rc, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var ferr error
+	err = rc.Control(func(fd uintptr) { ferr = f(int(fd)) })
+	return err == nil && ferr == nil
+}

@@ -1,0 +1,20 @@
+//go:build !linux
+
+package sock
+
+import (
+	"net"
+	"syscall"
+)
+
+func tuneTCP(*net.TCPConn) {}
+
+func askDrops(syscall.Conn) {}
+
+// tuneSource prepares a socket that is bound before it connects: the last
+// connection from the same port may still be in TIME-WAIT.
+func tuneSource(fd int, network string, port bool) {
+	if network == "tcp" && port {
+		_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
+	}
+}
