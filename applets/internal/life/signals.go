@@ -1,0 +1,78 @@
+// Package life is about processes: how one is asked to end and what it does then, and how one
+// goes to the background and says that it is ready.
+package life
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+)
+
+// A Stop is how a holder (a process that holds a buffer or a service) is asked to end. The first
+// request ends its context: it delivers what it has and leaves. The second closes Hurry: no more
+// waiting. The third signal ends the process on the spot.
+type Stop struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	hurry  chan struct{}
+	signal chan os.Signal
+
+	mu    sync.Mutex
+	asked int
+}
+
+// CatchSignals makes INT, TERM and HUP requests to end, though INT may have been inherited as
+// ignored, as it is by what a shell starts with "&". A HUP that was inherited as ignored is left
+// so in the foreground, for nohup(1), and caught in the background.
+func CatchSignals(ctx context.Context, background bool) *Stop {
+	s := &Stop{hurry: make(chan struct{}), signal: make(chan os.Signal, 3)}
+	s.ctx, s.cancel = context.WithCancel(ctx)
+	catch := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if background || !signal.Ignored(syscall.SIGHUP) {
+		catch = append(catch, syscall.SIGHUP)
+	}
+	signal.Notify(s.signal, catch...)
+	go func() {
+		for sig := range s.signal {
+			if s.ask(false) > 2 {
+				signal.Reset(sig)
+				syscall.Kill(os.Getpid(), sig.(syscall.Signal))
+			}
+		}
+	}()
+	return s
+}
+
+// Context ends with the first request.
+func (s *Stop) Context() context.Context { return s.ctx }
+
+// Hurry is closed with the second request.
+func (s *Stop) Hurry() <-chan struct{} { return s.hurry }
+
+// Ask is a request to end that did not come as a signal; with now it counts as two. Asking again
+// for what has been asked for changes nothing.
+func (s *Stop) Ask(now bool) {
+	s.mu.Lock()
+	asked := s.asked
+	s.mu.Unlock()
+	if asked == 0 || now && asked == 1 {
+		s.ask(now)
+	}
+}
+
+func (s *Stop) ask(now bool) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.asked
+	s.asked++
+	if now {
+		s.asked = max(s.asked, 2)
+	}
+	s.cancel()
+	if before < 2 && s.asked >= 2 {
+		close(s.hurry)
+	}
+	return s.asked
+}
