@@ -1,0 +1,63 @@
+package buffer
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+const noSignal = unix.MSG_NOSIGNAL
+
+func streamSocket() (int, error) {
+	return unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+}
+
+// socketPath returns the path of a name's socket. By way of /proc it is short however deep the
+// directory lies, and leads into this directory and no other.
+func socketPath(d *dir, name string) (string, error) {
+	return "/proc/self/fd/" + strconv.Itoa(d.fd) + "/" + name + "/" + socketFile, nil
+}
+
+// peerUID returns who connected to a unix socket (unix(7), SO_PEERCRED).
+func peerUID(c *net.UnixConn) (int, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var cred *unix.Ucred
+	if e := raw.Control(func(fd uintptr) {
+		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); e != nil {
+		return 0, e
+	}
+	if err != nil {
+		return 0, err
+	}
+	return int(cred.Uid), nil
+}
+
+// reopen opens a pipe once more, so that there is an open file of our own to set non-blocking:
+// that flag belongs to the open file, and the one that fd refers to is the shell's as well.
+func reopen(fd int, write bool) (int, error) {
+	mode := unix.O_RDONLY
+	if write {
+		mode = unix.O_WRONLY
+	}
+	n, err := unix.Open("/proc/self/fd/"+strconv.Itoa(fd), mode|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENXIO) && write {
+		return -1, fmt.Errorf("nobody reads: %w", unix.EPIPE)
+	}
+	return n, err
+}
+
+// widen makes a pipe hold more, where the system lets us: fewer wake-ups for the same bytes. That
+// it does not is no error.
+func widen(fd int) {
+	const want = 1 << 20 // the highest that users get by default (fs.pipe-max-size)
+	if n, err := unix.FcntlInt(uintptr(fd), unix.F_GETPIPE_SZ, 0); err == nil && n < want {
+		unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, want)
+	}
+}
