@@ -1,0 +1,328 @@
+// Package bind is the engine of bind-input and bind-output: a daemon that holds one buffer and
+// moves messages between it and the network. The two differ only in which end is the network.
+package bind
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/syslog"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"sockbox/applets/internal/life"
+	"sockbox/buffer"
+)
+
+// Options are what an input and an output have in common.
+type Options struct {
+	Name       string
+	Queue      buffer.QueueOptions
+	Linger     time.Duration // how long the end may take while nothing moves
+	Foreground bool
+	PrintPort  bool
+	Verbose    int
+	Keep       []int // descriptors that the endpoint inherits
+}
+
+// Streams are the process's own, and how it speaks to people.
+type Streams struct {
+	Stdout, Stderr io.Writer
+	Tell           func(format string, args ...any)
+}
+
+// An endpoint is where a buffer meets the network.
+type endpoint interface {
+	kind() buffer.Kind
+	// open gets ready: listening, or connected. Nothing is moved yet.
+	open(ctx context.Context, d *daemon) error
+	// run moves messages until ctx ends, or until nothing more can come. It then stops taking,
+	// and delivers what can be delivered until abandon ends. Everything it opened is closed.
+	run(ctx, abandon context.Context, d *daemon) error
+	describe(s *buffer.Stat)
+	close()
+}
+
+// ErrLeft says that the end of a buffer left messages behind.
+type ErrLeft struct {
+	Name string
+	N    int
+}
+
+func (e *ErrLeft) Error() string {
+	if e.N == 1 {
+		return e.Name + ": 1 message was not delivered"
+	}
+	return fmt.Sprintf("%s: %d messages were not delivered", e.Name, e.N)
+}
+
+// ErrStatus is the status of a background process that ended before it was ready; it has said why.
+type ErrStatus int
+
+func (e ErrStatus) Error() string { return fmt.Sprintf("the daemon ended with status %d", int(e)) }
+
+// A daemon is one bind at work.
+type daemon struct {
+	Options
+	queue    *buffer.Queue
+	stop     *life.Stop
+	log      func(format string, args ...any)
+	progress atomic.Int64 // grows whenever bytes move; what linger looks at
+}
+
+// note logs what only the curious want to know.
+func (d *daemon) note(format string, args ...any) {
+	if d.Verbose > 0 {
+		d.log(format, args...)
+	}
+}
+
+// serve holds the buffer and runs its endpoint until it is asked to end. In the background form
+// it returns as soon as the daemon, which is another process, is ready.
+func serve(ctx context.Context, o Options, e endpoint, io Streams) error {
+	started := life.StartedByBackground()
+	if !o.Foreground && started == nil {
+		status, err := life.Background(o.Keep, io.Stdout, io.Stderr)
+		if status != 0 && err == nil {
+			err = ErrStatus(status)
+		}
+		return err
+	}
+
+	d := &daemon{Options: o, stop: life.CatchSignals(ctx, started != nil), log: io.Tell}
+	lost := make(chan struct{}, 1)
+	o.Queue.Loss = func() {
+		select {
+		case lost <- struct{}{}:
+		default:
+		}
+	}
+	d.queue = buffer.NewQueue(o.Queue)
+	boundMemory(d.queue.Capacity())
+
+	entry, err := buffer.Hold(o.Name)
+	if errors.Is(err, buffer.ErrHeld) {
+		return whoHolds(o.Name, err)
+	}
+	if err != nil {
+		return err
+	}
+	defer entry.Remove()
+	if err := e.open(d.stop.Context(), d); err != nil {
+		return err
+	}
+	defer e.close()
+	host := &buffer.Host{Entry: entry, Queue: d.queue, Kind: e.kind(), Describe: func(s *buffer.Stat) {
+		e.describe(s)
+		if d.stop.Context().Err() != nil {
+			s.State = "closing"
+		}
+	}, Close: d.stop.Ask}
+	if err := host.Listen(); err != nil {
+		return err
+	}
+	served := make(chan struct{})
+	go func() {
+		host.Serve(context.WithoutCancel(ctx))
+		close(served)
+	}()
+
+	if err := ready(d, started, entry, host, io); err != nil {
+		host.Finish(0)
+		return err
+	}
+	asked := d.stop.Context()
+	go d.logLosses(asked, lost)
+	abandon, cancel := d.abandon()
+	defer cancel()
+	err = e.run(asked, abandon, d)
+	life.Notify("STOPPING=1")
+	d.queue.Close()
+	d.queue.WaitLeases(abandon)
+	left := d.queue.Left()
+
+	// The name and the port are free before whoever asked for the end is told so.
+	e.close()
+	entry.Remove()
+	host.Finish(left)
+	<-served
+	if err == nil && left > 0 {
+		err = &ErrLeft{o.Name, left}
+		if started != nil {
+			toSyslog(err)
+			err = nil
+		}
+	}
+	return err
+}
+
+// ready tells whoever waits for it that messages can come.
+func ready(d *daemon, started *life.Daemon, entry *buffer.Entry, host *buffer.Host, io Streams) error {
+	s := host.Stat()
+	line := fmt.Sprint(s.PID)
+	if d.PrintPort {
+		line = fmt.Sprint(s.PID, " ", s.Port)
+	}
+	if started != nil {
+		log, err := entry.Log()
+		if err != nil {
+			return err
+		}
+		d.log = func(format string, args ...any) {
+			fmt.Fprintf(log, "%s %s\n", time.Now().UTC().Format(time.RFC3339), printable(fmt.Sprintf(format, args...)))
+		}
+		return started.Ready(line, log.File())
+	}
+	if d.PrintPort {
+		if _, err := fmt.Fprintln(io.Stdout, line); err != nil {
+			return err
+		}
+	}
+	return life.Notify("READY=1\nSTATUS=" + s.Endpoint)
+}
+
+// abandon ends when the linger time has gone by without a byte moving, counted from the request to
+// end, or when there was a second request.
+func (d *daemon) abandon() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.stop.Hurry():
+			cancel()
+			return
+		case <-d.stop.Context().Done():
+		}
+		const look = 50 * time.Millisecond
+		tick := time.NewTicker(look)
+		defer tick.Stop()
+		moved, last := d.moved(), time.Now()
+		for time.Since(last) < d.Linger {
+			select {
+			case <-ctx.Done():
+				return
+			case <-d.stop.Hurry():
+				cancel()
+				return
+			case <-tick.C:
+			}
+			if m := d.moved(); m != moved {
+				moved, last = m, time.Now()
+			}
+		}
+		cancel()
+	}()
+	return ctx, cancel
+}
+
+func (d *daemon) moved() int64 { return d.progress.Load() + d.queue.Counts().OutBytes }
+
+// logLosses says, at most once a second, what had to be dropped or cut.
+func (d *daemon) logLosses(ctx context.Context, lost <-chan struct{}) {
+	var dropped, cut int64
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-lost:
+		}
+		c := d.queue.Counts()
+		if n := c.Dropped - dropped; n > 0 {
+			d.log("dropped %d messages: the buffer is full (%d in all)", n, c.Dropped)
+		}
+		if n := c.Cut - cut; n > 0 {
+			d.log("cut %d pieces off messages that were too long (%d in all)", n, c.Cut)
+		}
+		dropped, cut = c.Dropped, c.Cut
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// boundMemory makes the collector work harder before memory grows past what the queue needs. The
+// bound itself is kept by counting; see buffer.Queue.
+func boundMemory(capacity int) {
+	const rest = 24 << 20 // peers, clients, the program itself
+	debug.SetMemoryLimit(int64(capacity) + rest)
+}
+
+func whoHolds(name string, err error) error {
+	c, openErr := buffer.Open(name)
+	if openErr != nil {
+		return err
+	}
+	defer c.Close()
+	s, statErr := c.Stat()
+	if statErr != nil {
+		return err
+	}
+	return fmt.Errorf("%w by pid %d (%s, %s)", err, s.PID, s.Kind, s.Endpoint)
+}
+
+// toSyslog is for a daemon whose log goes away with it.
+func toSyslog(err error) {
+	w, dialErr := syslog.New(syslog.LOG_WARNING|syslog.LOG_DAEMON, "sockbox")
+	if dialErr != nil {
+		return // no syslog here: there is nobody left to tell
+	}
+	defer w.Close()
+	w.Warning(err.Error())
+}
+
+// printable replaces control characters in what may quote a peer.
+func printable(s string) string {
+	b := []rune(s)
+	for i, r := range b {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			b[i] = '?'
+		}
+	}
+	return string(b)
+}
+
+// A backoff is how long to wait before the next try: from 50 ms, doubling to 1 s, with jitter so
+// that those who lost the same peer do not come back at the same instant.
+type backoff time.Duration
+
+// wait waits, or returns early when ctx ends.
+func (b *backoff) wait(ctx context.Context) error {
+	d := max(time.Duration(*b), 50*time.Millisecond)
+	*b = backoff(min(2*d, time.Second))
+	t := time.NewTimer(d/2 + rand.N(d/2))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// outOfDescriptors is the answer to an accept that failed: others will give some back.
+func outOfDescriptors(ctx context.Context) {
+	t := time.NewTimer(100 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// descriptors returns how many peers there may be at most, so that local clients can be served too.
+func descriptors(want int) int {
+	const kept = 32 + 16 // for clients, and for our own
+	limit, err := openFiles()
+	if err != nil || limit-kept > want {
+		return want
+	}
+	return max(1, limit-kept)
+}
+
+var errNothingMore = errors.New("nothing more can come")

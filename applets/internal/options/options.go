@@ -1,0 +1,200 @@
+// Package options holds what the command lines of several applets have in common: flags that mean
+// the same wherever they occur, and operands that are addresses or names of buffers.
+package options
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"sockbox/applets/internal/bind"
+	"sockbox/applets/internal/cli"
+	"sockbox/applets/internal/sock"
+	"sockbox/buffer"
+)
+
+// A Binding is what bind-input and bind-output take alike.
+type Binding struct {
+	frame, overflow string
+	capacity, max   int64
+	linger          time.Duration
+	foreground      bool
+	printPort, any  bool
+	allow           []string
+	mode            string
+	verbose         int
+	fs              *pflag.FlagSet
+}
+
+// Declare declares the flags of b.
+func (b *Binding) Declare(fs *pflag.FlagSet) {
+	b.fs = fs
+	b.overflow, b.capacity, b.max, b.linger = "block", buffer.DefaultCapacity, buffer.DefaultMaxMessage, 5*time.Second
+	cli.Choice(fs, &b.frame, "frame", "", "where a message ends: at a newline, a zero byte, as a netstring says, or with its datagram (default line; datagram for udp)",
+		"line", "nul", "netstring", "datagram")
+	cli.Size(fs, &b.capacity, "capacity", "", "hold at most `SIZE` bytes")
+	cli.Choice(fs, &b.overflow, "overflow", "", "what a full buffer does with one more message", "block", "drop-oldest", "drop-newest")
+	cli.Size(fs, &b.max, "max-message", "", "cut messages longer than `SIZE` bytes into pieces")
+	fs.StringSliceVar(&b.allow, "allow", nil, "take only peers in `CIDR` (may be given more than once)")
+	fs.StringVar(&b.mode, "mode", "0600", "make a unix socket or FIFO with the permissions `MODE`, in octal")
+	fs.BoolVar(&b.any, "any-port", false, fmt.Sprintf("allow ports outside %d-%d", sock.MinPort, sock.MaxPort))
+	fs.BoolVar(&b.printPort, "print-port", false, "print \"PID PORT\" in place of the PID")
+	cli.Seconds(fs, &b.linger, "linger", "", "at the end, wait at most `TIME` without progress for messages to be delivered")
+	fs.BoolVarP(&b.foreground, "foreground", "f", false, "stay in the foreground and print no PID")
+	fs.CountVarP(&b.verbose, "verbose", "v", "log peers as they come and go")
+}
+
+// Options returns the checked values for a buffer called name at a.
+func (b *Binding) Options(name string, a sock.Addr) (bind.Options, error) {
+	o := bind.Options{
+		Name: name, Linger: b.linger, Foreground: b.foreground, PrintPort: b.printPort, Verbose: b.verbose,
+	}
+	if err := buffer.CheckName(name); err != nil {
+		return o, cli.Usage(err)
+	}
+	const least, most = 4 << 10, 1 << 40
+	if b.capacity < least || b.capacity > most {
+		return o, cli.Usagef("--capacity: %d bytes: at least 4K and at most 1024G are needed", b.capacity)
+	}
+	if b.max < 1 {
+		return o, cli.Usagef("--max-message: a message has at least 1 byte")
+	}
+	if b.max > b.capacity {
+		if b.fs.Changed("max-message") {
+			return o, cli.Usagef("--max-message: %d bytes are more than the capacity, %d", b.max, b.capacity)
+		}
+		b.max = b.capacity
+	}
+	if b.frame == "" {
+		b.frame = "line"
+		if a.Net == "udp" {
+			b.frame = "datagram"
+		}
+	}
+	frame, err := buffer.ParseFrame(b.frame)
+	if err != nil {
+		return o, cli.Usage(err)
+	}
+	if frame == buffer.Datagram && a.Net != "udp" && a.Net != "fd" {
+		return o, cli.Usagef("--frame datagram: %s is a stream", a)
+	}
+	if frame != buffer.Datagram && a.Net == "udp" {
+		return o, cli.Usagef("--frame %s: %s carries datagrams", frame, a)
+	}
+	overflow, err := buffer.ParseOverflow(b.overflow)
+	if err != nil {
+		return o, cli.Usage(err)
+	}
+	if b.printPort && a.Net != "tcp" && a.Net != "udp" {
+		return o, cli.Usagef("--print-port: %s has no port", a)
+	}
+	if a.Net == "fd" {
+		o.Keep = []int{a.FD}
+	}
+	o.Queue = buffer.QueueOptions{Frame: frame, Capacity: int(b.capacity), Overflow: overflow, MaxMessage: int(b.max)}
+	return o, nil
+}
+
+// Listen returns how to listen.
+func (b *Binding) Listen() (sock.ListenOptions, error) {
+	mode, err := strconv.ParseUint(b.mode, 8, 32)
+	if err != nil || mode == 0 || mode > 0o777 {
+		return sock.ListenOptions{}, cli.Usagef("--mode: %q is not a mode, such as 0660", b.mode)
+	}
+	return sock.ListenOptions{AnyPort: b.any, Mode: os.FileMode(mode)}, nil
+}
+
+// Allow returns who may connect.
+func (b *Binding) Allow() (sock.AccessList, error) {
+	l, err := sock.ParseAccessList(b.allow)
+	if err != nil {
+		return nil, cli.Usage(fmt.Errorf("--allow: %w", err))
+	}
+	return l, nil
+}
+
+// Here reads the operands of a place to listen at: PORT or an endpoint.
+func (b *Binding) Here(s, addr string) (sock.Addr, error) {
+	a, err := b.address(sock.ParseAddr(s))
+	if err != nil || addr == "" {
+		return a, err
+	}
+	if a.Net != "tcp" && a.Net != "udp" || a.Host != "" {
+		return a, cli.Usagef("--bind: %s says already where to listen", a)
+	}
+	a.Host = trimBrackets(addr)
+	if _, err := sock.ParseHostPort(a.Host, "1"); err != nil {
+		return a, cli.Usage(fmt.Errorf("--bind: %w", err))
+	}
+	return a, nil
+}
+
+// There reads the operands of a peer: HOST and PORT, or an endpoint.
+func (b *Binding) There(operands []string) (sock.Addr, error) {
+	var a sock.Addr
+	var err error
+	if len(operands) == 2 {
+		a, err = b.address(sock.ParseHostPort(operands[0], operands[1]))
+	} else {
+		a, err = b.address(sock.ParseAddr(operands[0]))
+	}
+	if err == nil && (a.Net == "tcp" || a.Net == "udp") {
+		switch {
+		case a.Port == 0:
+			err = cli.Usagef("%s: a peer has a port other than 0", a)
+		case a.Host == "":
+			err = cli.Usagef("%s: HOST is missing", operands[0])
+		}
+	}
+	return a, err
+}
+
+func trimBrackets(s string) string {
+	if len(s) > 1 && s[0] == '[' && s[len(s)-1] == ']' {
+		return s[1 : len(s)-1]
+	}
+	return s
+}
+
+func (b *Binding) address(a sock.Addr, err error) (sock.Addr, error) {
+	if err == nil {
+		err = a.CheckPort(b.any)
+	}
+	if err != nil {
+		return a, cli.Usage(err)
+	}
+	// The daemon works in another directory.
+	if (a.Net == "unix" && a.Path[0] != '@' || a.Net == "fifo") && !filepath.IsAbs(a.Path) {
+		if a.Path, err = filepath.Abs(a.Path); err != nil {
+			return a, err
+		}
+	}
+	return a, nil
+}
+
+// Streams gives a daemon's engine what it may touch of the process.
+func Streams(c *cli.Call) bind.Streams {
+	return bind.Streams{Stdout: c.Stdout, Stderr: c.Stderr, Tell: c.Tell}
+}
+
+// Bound turns what bind returns into what an applet returns: a daemon that failed has told why.
+func Bound(err error) error {
+	var status bind.ErrStatus
+	if errors.As(err, &status) {
+		return cli.Exit(int(status), nil)
+	}
+	return err
+}
+
+// NoBuffer adds to an error that says that there is no buffer how one is made.
+func NoBuffer(err error, format string, args ...any) error {
+	if errors.Is(err, buffer.ErrNoBuffer) {
+		return cli.Hint(err, format, args...)
+	}
+	return err
+}
