@@ -1,0 +1,107 @@
+# make help tells what there is to make.
+
+GO      ?= go
+PREFIX  ?= /usr/local
+DESTDIR ?=
+# Shown by --version; without it, what the build records.
+VERSION ?=
+
+BINDIR  = $(DESTDIR)$(PREFIX)/bin
+MANDIR  = $(DESTDIR)$(PREFIX)/share/man/man1
+BASHDIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ZSHDIR  = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+FISHDIR = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+
+FLAGS    = -trimpath $(if $(VERSION),-ldflags '-X sockbox/applets/internal/cli.version=$(VERSION)')
+FUZZTIME ?= 10s
+
+# The race detector needs cgo and a C compiler.
+RACE = [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) env CC)" >/dev/null
+
+.PHONY: all sockbox check lint test generate demo cross bench install uninstall links fuzz clean help
+.DEFAULT_GOAL = all
+
+all: sockbox ## build ./sockbox, static (the default)
+
+sockbox:
+	CGO_ENABLED=0 $(GO) build $(FLAGS) -o $@ .
+
+check: lint test ## everything that a change must pass
+
+lint:
+	@bad=$$(gofmt -l *.go applets buffer) && [ -z "$$bad" ] || { echo "gofmt: $$bad"; exit 1; }
+	$(GO) vet ./...
+	@if command -v staticcheck >/dev/null; then echo staticcheck ./...; staticcheck ./...; \
+	else echo 'staticcheck: not here, skipped'; fi
+	@if command -v shellcheck >/dev/null; then \
+		files=$$(find scripts .ci/run -type f \( -name '*.sh' -o -perm -100 \) 2>/dev/null); \
+		echo shellcheck $$files; [ -z "$$files" ] || shellcheck $$files; \
+	else echo 'shellcheck: not here, skipped'; fi
+
+test: ## run all tests, with the race detector where it can be had
+	@if $(RACE); then echo '$(GO) test -race ./...'; $(GO) test -race ./...; \
+	else echo '$(GO) test ./... (without -race: no C compiler)'; $(GO) test ./...; fi
+
+generate: ## write completions/ and the tables in README.md from the table of applets
+	@mkdir -p completions
+	$(GO) test ./applets -count=1 -run '^TestGenerated$$' -update
+
+demo: sockbox ## run scripts/demo.sh
+	PATH="$(CURDIR):$$PATH" bash scripts/demo.sh
+
+cross: ## see that it builds for the other systems
+	@for os in linux darwin freebsd; do for arch in amd64 arm64; do \
+		echo "$$os/$$arch"; CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -o /dev/null . || exit 1; \
+	done; done
+
+bench: sockbox ## run the benchmarks in scripts/bench
+	@for script in scripts/bench/*; do \
+		if [ -f "$$script" ] && [ -x "$$script" ]; then PATH="$(CURDIR):$$PATH" "$$script" || exit 1; fi; \
+	done
+
+# Links are made for names that are nobody else's; read, write and close belong to the shell or to
+# the system. bash and fish look for a command's completion in a file with its name.
+install: sockbox ## install into DESTDIR and PREFIX: the program, man pages, completions, links
+	mkdir -p $(BINDIR) $(MANDIR) $(BASHDIR) $(ZSHDIR) $(FISHDIR)
+	install -m 755 sockbox $(BINDIR)/sockbox
+	install -m 644 completions/sockbox.bash $(BASHDIR)/sockbox
+	install -m 644 completions/_sockbox $(ZSHDIR)/_sockbox
+	install -m 644 completions/sockbox.fish $(FISHDIR)/sockbox.fish
+	./sockbox help --man >$(MANDIR)/sockbox.1
+	@for name in $$(./sockbox --list) help; do \
+		./sockbox help --man "$$name" >"$(MANDIR)/sockbox-$$name.1" || exit 1; \
+		case $$name in *-*) ;; *) continue ;; esac; \
+		echo "link $$name"; \
+		ln -sf sockbox "$(BINDIR)/$$name" && \
+		ln -sf "sockbox-$$name.1" "$(MANDIR)/$$name.1" && \
+		ln -sf sockbox "$(BASHDIR)/$$name" && \
+		ln -sf sockbox.fish "$(FISHDIR)/$$name.fish" || exit 1; \
+	done
+
+uninstall: ## take away what install put there
+	@for link in $(BINDIR)/* $(MANDIR)/* $(BASHDIR)/* $(FISHDIR)/*; do \
+		[ -L "$$link" ] || continue; \
+		case $$(readlink "$$link") in sockbox | sockbox.fish | sockbox-*.1) rm -f "$$link" ;; esac; \
+	done
+	rm -f $(BINDIR)/sockbox $(MANDIR)/sockbox.1 $(MANDIR)/sockbox-*.1
+	rm -f $(BASHDIR)/sockbox $(ZSHDIR)/_sockbox $(FISHDIR)/sockbox.fish
+
+links: sockbox ## make a link for every applet in bin/
+	mkdir -p bin
+	./sockbox --install bin
+
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	@for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' "$$package" | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; \
+		done; \
+	done
+
+clean: ## remove what was built
+	rm -f sockbox
+	rm -rf bin
+
+help: ## show this
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
+		printf '%-10s %s\n' "$$target" "$$text"; done

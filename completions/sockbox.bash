@@ -1,0 +1,166 @@
+# Completion of sockbox for bash, made by 'sockbox help --completion bash'.
+# shellcheck shell=bash disable=SC2207 # mapfile is not in the bash of macOS
+
+# _sockbox_offer KINDS: add to COMPREPLY what goes on from $cur and is one of KINDS (NAME|HOST...).
+_sockbox_offer() {
+    local IFS=$' \t\n' kind rest=$1
+    while [[ -n $rest ]]; do
+        kind=${rest%%"|"*}
+        rest=${rest#"$kind"}
+        rest=${rest#"|"}
+        case $kind in
+        NAME) COMPREPLY+=($(compgen -W "$(sockbox list -q 2>/dev/null)" -- "$cur")) ;;
+        APPLET) COMPREPLY+=($(compgen -W "$_sockbox_applets" -- "$cur")) ;;
+        HOST) COMPREPLY+=($(compgen -A hostname -- "$cur")) ;;
+        PROGRAM) COMPREPLY+=($(compgen -c -- "$cur")) ;;
+        DIR) _sockbox_files -d "" "$cur" ;;
+        FILE | CONFIG) _sockbox_files -f "" "$cur" ;;
+        ENDPOINT | LISTEN | DEST | SOCKET)
+            case $cur in
+            unix:* | fifo:*) _sockbox_files -f "${cur%%:*}:" "${cur#*:}" ;;
+            *)
+                COMPREPLY+=($(compgen -W 'tcp:// udp:// tls:// unix: fifo: fd:' -- "$cur"))
+                compopt -o nospace 2>/dev/null
+                ;;
+            esac
+            ;;
+        [a-z]*) COMPREPLY+=($(compgen -W "$kind" -- "$cur")) ;;
+        esac
+    done
+}
+
+# _sockbox_files -f|-d PREFIX PATH
+_sockbox_files() {
+    local IFS=$'\n'
+    COMPREPLY+=($(compgen "$1" -P "$2" -- "$3"))
+    compopt -o filenames 2>/dev/null
+}
+
+# _sockbox_applet NAME FIRST: complete the last of words, which has those of applet NAME from FIRST on.
+_sockbox_applet() {
+    local opts='' valued=' ' places='' kind='' ended='' word letter i j n=0
+    _sockbox_spec "$1" || return 0
+    for ((i = $2; i < ${#words[@]} - 1; i++)); do
+        word=${words[i]}
+        if [[ -n $kind ]]; then
+            kind=
+        elif [[ -n $ended || $word != -?* ]]; then
+            ended=1 n=$((n + 1))
+        elif [[ $word == -- ]]; then
+            ended=1
+        elif [[ $word == --* ]]; then
+            [[ $valued == *" $word="* ]] && kind=${valued#*" $word="} && kind=${kind%% *}
+        else
+            for ((j = 1; j < ${#word}; j++)); do
+                letter=-${word:j:1}
+                [[ $valued == *" $letter="* ]] || continue
+                ((j == ${#word} - 1)) && kind=${valued#*" $letter="} && kind=${kind%% *}
+                break
+            done
+        fi
+    done
+    if [[ -n $kind ]]; then
+        _sockbox_offer "$kind"
+    elif [[ -z $ended && $cur == --*=* ]]; then
+        word=${cur%%=*} cur=${cur#*=}
+        [[ $valued == *" $word="* ]] && kind=${valued#*" $word="} && _sockbox_offer "${kind%% *}"
+        COMPREPLY=("${COMPREPLY[@]/#/$word=}")
+        cur=$word=$cur
+    elif [[ -z $ended && $cur == -* ]]; then
+        COMPREPLY=($(compgen -W "$opts" -- "$cur"))
+    else
+        for word in $places; do
+            if [[ $word == *... ]] || ((n-- == 0)); then
+                _sockbox_offer "${word%...}"
+                break
+            fi
+        done
+    fi
+}
+
+_sockbox() {
+    local IFS=$' \t\n' cur word rest=$COMP_LINE breaks='' i
+    local -a words=()
+    COMPREPLY=()
+
+    # Bash cuts words at : and = too, as in unix:/run/x. Where no blank was, put them together.
+    for ((i = 0; i <= COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        if ((i == 0)) || [[ $rest == [[:blank:]]* ]]; then
+            rest=${rest#"${rest%%[![:blank:]]*}"}
+            words+=("$word")
+        else
+            words[${#words[@]} - 1]+=$word
+        fi
+        rest=${rest#"$word"}
+    done
+    cur=${words[${#words[@]} - 1]}
+
+    word=${words[0]##*/}
+    if [[ $word != sockbox ]]; then
+        _sockbox_applet "$word" 1
+    elif ((${#words[@]} == 2)) || [[ ${words[1]} == -* ]]; then
+        case " ${words[*]} " in
+        *" --install "*) _sockbox_files -d "" "$cur" ;;
+        esac
+        [[ ${#COMPREPLY[@]} -gt 0 ]] || _sockbox_applet sockbox 1
+    else
+        _sockbox_applet "${words[1]}" 2
+    fi
+
+    # Readline takes only what comes after the last break.
+    [[ $COMP_WORDBREAKS == *:* ]] && breaks+=:
+    [[ $COMP_WORDBREAKS == *=* ]] && breaks+='='
+    if [[ -n $breaks ]]; then
+        word=${cur%"${cur##*["$breaks"]}"}
+        COMPREPLY=("${COMPREPLY[@]#"$word"}")
+    fi
+}
+
+_sockbox_applets='bind-input bind-output read write list close help'
+
+# _sockbox_spec NAME: the options of an applet, which of them take what, and its operands.
+_sockbox_spec() {
+    case $1 in
+    sockbox)
+        opts='--list --install --force --version --quiet --help'
+        places='APPLET ARG...'
+        ;;
+    bind-input)
+        opts='--bind --connect --retry --connect-timeout --once --max-conns --idle-timeout --crlf --frame --capacity --overflow --max-message --allow --mode --any-port --print-port --linger --foreground --verbose --quiet --help'
+        valued=' --bind=ADDR --connect-timeout=TIME -m=N --max-conns=N --idle-timeout=TIME --frame=line|nul|netstring|datagram --capacity=SIZE --overflow=block|drop-oldest|drop-newest --max-message=SIZE --allow=CIDR --mode=MODE --linger=TIME '
+        places='- PORT|ENDPOINT|HOST PORT'
+        ;;
+    bind-output)
+        opts='--listen --retry --connect-timeout --source --bind --crlf --frame --capacity --overflow --max-message --allow --mode --any-port --print-port --linger --foreground --verbose --quiet --help'
+        valued=' --connect-timeout=TIME --source=ADDR[:PORT] --bind=ADDR --frame=line|nul|netstring|datagram --capacity=SIZE --overflow=block|drop-oldest|drop-newest --max-message=SIZE --allow=CIDR --mode=MODE --linger=TIME '
+        places='- HOST|ENDPOINT PORT'
+        ;;
+    read | sock-read)
+        opts='--wait --timeout --count --all --follow --null --no-newline --peek --json --raw --quiet --help'
+        valued=' -t=TIME --timeout=TIME -n=COUNT --count=COUNT '
+        places='NAME'
+        ;;
+    write | sock-write)
+        opts='--literal --null --whole --flush --no-wait --timeout --progress --quiet --help'
+        valued=' -t=TIME --timeout=TIME '
+        places='NAME MESSAGE...'
+        ;;
+    list)
+        opts='--quiet --json --help'
+        places='NAME...'
+        ;;
+    close)
+        opts='--all --now --quiet --help'
+        places='NAME...'
+        ;;
+    help)
+        opts='--man --completion --table --statuses --quiet --help'
+        valued=' --completion=bash|zsh|fish '
+        places='APPLET'
+        ;;
+    *) return 1 ;;
+    esac
+}
+
+complete -F _sockbox sockbox bind-input bind-output sock-read sock-write

@@ -1,0 +1,182 @@
+# Completion of sockbox for fish, made by 'sockbox help --completion fish'.
+
+# __sockbox_at COUNT NAME... -- OPTION...: whether an applet of these names is called and has
+# COUNT operands so far (COUNT+: or more), where the OPTIONs take the next word.
+function __sockbox_at
+    set -l want $argv[1]
+    set -l split (contains -i -- -- $argv)
+    set -l names $argv[2..(math $split - 1)]
+    set -l valued $argv[(math $split + 1)..-1]
+    set -l words (commandline -opc)
+    set words[1] (string replace -r '.*/' '' -- $words[1])
+    if test "$words[1]" = sockbox
+        if set -q words[2]; and not string match -q -- '-*' $words[2]
+            set -e words[1]
+        end
+    end
+    contains -- "$words[1]" $names; or return 1
+    set -e words[1]
+
+    set -l count 0
+    set -l value no
+    set -l ended no
+    for word in $words
+        if test $value = yes
+            set value no
+        else if test $ended = yes; or not string match -qr -- '^-.' $word
+            set ended yes
+            set count (math $count + 1)
+        else if test "$word" = --
+            set ended yes
+        else if contains -- $word $valued
+            set value yes
+        else if not string match -q -- '--*' $word; and contains -- -(string sub -s -1 -- $word) $valued
+            set value yes
+        end
+    end
+    if test $want = options
+        test $ended = no
+    else if string match -q '*+' $want
+        test $count -ge (string trim -c + $want)
+    else
+        test $count -eq $want
+    end
+end
+
+function __sockbox_names
+    sockbox list -q 2>/dev/null
+end
+
+function __sockbox_endpoints
+    set -l typed (commandline -ct)
+    switch "$typed"
+        case 'unix:*' 'fifo:*'
+            set -l kind (string split -m 1 : $typed)
+            printf "$kind[1]:%s\n" (__fish_complete_path $kind[2])
+        case '*'
+            printf '%s\n' tcp:// udp:// tls:// unix: fifo: fd:
+    end
+end
+
+complete -c sockbox -f
+
+# sockbox
+complete -c sockbox -n '__sockbox_at options sockbox --' -l list -d 'print the names of the applets'
+complete -c sockbox -n '__sockbox_at options sockbox --' -l install -d 'make a link for every applet, in the folder that follows'
+complete -c sockbox -n '__sockbox_at options sockbox --' -l force -d 'with --install, put links in the place of other files'
+complete -c sockbox -n '__sockbox_at options sockbox --' -l version -d 'print the version'
+complete -c sockbox -n '__sockbox_at options sockbox --' -s q -l quiet -d 'no messages, only the exit status'
+complete -c sockbox -n '__sockbox_at options sockbox --' -s h -l help -d 'show this help'
+complete -c sockbox -n '__sockbox_at 0 sockbox --' -a bind-input -d 'Listen, and keep what comes in a buffer'
+complete -c sockbox -n '__sockbox_at 0 sockbox --' -a bind-output -d 'Connect, and send what is written to a buffer'
+complete -c sockbox -n '__sockbox_at 0 sockbox --' -a read -d 'Take a message out of a buffer'
+complete -c sockbox -n '__sockbox_at 0 sockbox --' -a write -d 'Put a message into a buffer'
+complete -c sockbox -n '__sockbox_at 0 sockbox --' -a list -d 'Show the buffers and how they are'
+complete -c sockbox -n '__sockbox_at 0 sockbox --' -a close -d 'End buffers, and wait until they are gone'
+complete -c sockbox -n '__sockbox_at 0 sockbox --' -a help -d 'Tell how an applet is used'
+
+# bind-input
+complete -c sockbox -n '__sockbox_at options bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -l bind -x -d 'listen on ADDR only, not on every address'
+complete -c sockbox -n '__sockbox_at options bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -l connect -d 'dial HOST PORT and receive, in place of listening'
+complete -c sockbox -n '__sockbox_at options bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -l retry -d 'with --connect: start though the peer is not up yet'
+complete -c sockbox -n '__sockbox_at options bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -l connect-timeout -x -d 'with --connect: give up a try after TIME'
+complete -c sockbox -n '__sockbox_at options bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -l once -d 'end when the first peer that sent something has gone and all is read'
+complete -c sockbox -n '__sockbox_at options bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -s m -l max-conns -x -d 'serve at most N peers at once; others wait'
+complete -c sockbox -n '__sockbox_at options bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -l idle-timeout -x -d 'let go of a peer that is silent for TIME (0 = never)'
+complete -c sockbox -n '__sockbox_at options bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -l crlf -d 'a line may end in \r\n, of which neither is part of the message'
+complete -c sockbox -n '__sockbox_at options bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -l frame -x -a 'line nul netstring datagram' -d 'where a message ends: at a newline, a zero byte, as a netstring says, or with its datagram (default line; datagram for udp)'
+complete -c sockbox -n '__sockbox_at options bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -l capacity -x -d 'hold at most SIZE bytes'
+complete -c sockbox -n '__sockbox_at options bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -l overflow -x -a 'block drop-oldest drop-newest' -d 'what a full buffer does with one more message'
+complete -c sockbox -n '__sockbox_at options bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -l max-message -x -d 'cut messages longer than SIZE bytes into pieces'
+complete -c sockbox -n '__sockbox_at options bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -l allow -x -d 'take only peers in CIDR (may be given more than once)'
+complete -c sockbox -n '__sockbox_at options bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -l mode -x -d 'make a unix socket or FIFO with the permissions MODE, in octal'
+complete -c sockbox -n '__sockbox_at options bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -l any-port -d 'allow ports outside 1024-49151'
+complete -c sockbox -n '__sockbox_at options bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -l print-port -d 'print "PID PORT" in place of the PID'
+complete -c sockbox -n '__sockbox_at options bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -l linger -x -d 'at the end, wait at most TIME without progress for messages to be delivered'
+complete -c sockbox -n '__sockbox_at options bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -s f -l foreground -d 'stay in the foreground and print no PID'
+complete -c sockbox -n '__sockbox_at options bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -s v -l verbose -d 'log peers as they come and go'
+complete -c sockbox -n '__sockbox_at options bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -s q -l quiet -d 'no messages, only the exit status'
+complete -c sockbox -n '__sockbox_at options bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -s h -l help -d 'show this help'
+complete -c sockbox -n '__sockbox_at 1 bind-input -- --bind --connect-timeout -m --max-conns --idle-timeout --frame --capacity --overflow --max-message --allow --mode --linger' -a '(__sockbox_endpoints) (__fish_print_hostnames)'
+
+# bind-output
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --frame --capacity --overflow --max-message --allow --mode --linger' -l listen -d 'take one peer at a time at PORT, in place of dialling'
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --frame --capacity --overflow --max-message --allow --mode --linger' -l retry -d 'start though the peer is not up yet'
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --frame --capacity --overflow --max-message --allow --mode --linger' -l connect-timeout -x -d 'give up a try after TIME'
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --frame --capacity --overflow --max-message --allow --mode --linger' -l source -x -d 'dial from ADDR[:PORT] of this machine'
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --frame --capacity --overflow --max-message --allow --mode --linger' -l bind -x -d 'with --listen: listen on ADDR only'
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --frame --capacity --overflow --max-message --allow --mode --linger' -l crlf -d 'end each line in \r\n'
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --frame --capacity --overflow --max-message --allow --mode --linger' -l frame -x -a 'line nul netstring datagram' -d 'where a message ends: at a newline, a zero byte, as a netstring says, or with its datagram (default line; datagram for udp)'
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --frame --capacity --overflow --max-message --allow --mode --linger' -l capacity -x -d 'hold at most SIZE bytes'
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --frame --capacity --overflow --max-message --allow --mode --linger' -l overflow -x -a 'block drop-oldest drop-newest' -d 'what a full buffer does with one more message'
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --frame --capacity --overflow --max-message --allow --mode --linger' -l max-message -x -d 'cut messages longer than SIZE bytes into pieces'
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --frame --capacity --overflow --max-message --allow --mode --linger' -l allow -x -d 'take only peers in CIDR (may be given more than once)'
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --frame --capacity --overflow --max-message --allow --mode --linger' -l mode -x -d 'make a unix socket or FIFO with the permissions MODE, in octal'
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --frame --capacity --overflow --max-message --allow --mode --linger' -l any-port -d 'allow ports outside 1024-49151'
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --frame --capacity --overflow --max-message --allow --mode --linger' -l print-port -d 'print "PID PORT" in place of the PID'
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --frame --capacity --overflow --max-message --allow --mode --linger' -l linger -x -d 'at the end, wait at most TIME without progress for messages to be delivered'
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --frame --capacity --overflow --max-message --allow --mode --linger' -s f -l foreground -d 'stay in the foreground and print no PID'
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --frame --capacity --overflow --max-message --allow --mode --linger' -s v -l verbose -d 'log peers as they come and go'
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --frame --capacity --overflow --max-message --allow --mode --linger' -s q -l quiet -d 'no messages, only the exit status'
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --frame --capacity --overflow --max-message --allow --mode --linger' -s h -l help -d 'show this help'
+complete -c sockbox -n '__sockbox_at 1 bind-output -- --connect-timeout --source --bind --frame --capacity --overflow --max-message --allow --mode --linger' -a '(__fish_print_hostnames) (__sockbox_endpoints)'
+
+# read
+complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -s w -l wait -d 'wait for a message'
+complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -s t -l timeout -x -d 'wait at most TIME; 0 = do not wait'
+complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -s n -l count -x -d 'take up to COUNT messages that are there; with --wait or --timeout, until so many have come'
+complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -s a -l all -d 'take all that is there now'
+complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -s f -l follow -d 'take everything, as it comes, until the buffer is closed'
+complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -s 0 -l null -d 'end each message with a zero byte, not a newline'
+complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -s N -l no-newline -d 'end messages with nothing'
+complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -l peek -d 'leave the messages in the buffer'
+complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -l json -d 'print objects, one a line: seq, time, peer, and message or (when it is not UTF-8) msg_b64'
+complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -l raw -d 'pass control sequences to a terminal as they are'
+complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -s q -l quiet -d 'no messages, only the exit status'
+complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -s h -l help -d 'show this help'
+complete -c sockbox -n '__sockbox_at 0 read sock-read -- -t --timeout -n --count' -a '(__sockbox_names)'
+
+# write
+complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -s E -l literal -d 'read no escapes'
+complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -s 0 -l null -d 'standard input: a message ends at a zero byte'
+complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -l whole -d 'standard input: all of it is one message'
+complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -l flush -d 'wait until the peer'\''s kernel has acknowledged it'
+complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -l no-wait -d 'do not wait for room: exit 1 when the buffer is full'
+complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -s t -l timeout -x -d 'wait at most TIME (0 = as long as it takes)'
+complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -l progress -d 'standard input: show size, rate and time left, on a terminal'
+complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -s q -l quiet -d 'no messages, only the exit status'
+complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -s h -l help -d 'show this help'
+complete -c sockbox -n '__sockbox_at 0 write sock-write -- -t --timeout' -a '(__sockbox_names)'
+
+# list
+complete -c sockbox -n '__sockbox_at options list --' -s q -l quiet -d 'names only, one a line'
+complete -c sockbox -n '__sockbox_at options list --' -l json -d 'one object a line'
+complete -c sockbox -n '__sockbox_at options list --' -s h -l help -d 'show this help'
+complete -c sockbox -n '__sockbox_at 0+ list --' -a '(__sockbox_names)'
+
+# close
+complete -c sockbox -n '__sockbox_at options close --' -l all -d 'close every buffer'
+complete -c sockbox -n '__sockbox_at options close --' -l now -d 'do not wait for messages to be delivered'
+complete -c sockbox -n '__sockbox_at options close --' -s q -l quiet -d 'no messages, only the exit status'
+complete -c sockbox -n '__sockbox_at options close --' -s h -l help -d 'show this help'
+complete -c sockbox -n '__sockbox_at 0+ close --' -a '(__sockbox_names)'
+
+# help
+complete -c sockbox -n '__sockbox_at options help -- --completion' -l man -d 'print the man page, for man -l -'
+complete -c sockbox -n '__sockbox_at options help -- --completion' -l completion -x -a 'bash zsh fish' -d 'print the completions for a SHELL: bash, zsh or fish'
+complete -c sockbox -n '__sockbox_at options help -- --completion' -l table -d 'print the table of applets in Markdown'
+complete -c sockbox -n '__sockbox_at options help -- --completion' -l statuses -d 'print the table of exit statuses in Markdown'
+complete -c sockbox -n '__sockbox_at options help -- --completion' -s q -l quiet -d 'no messages, only the exit status'
+complete -c sockbox -n '__sockbox_at options help -- --completion' -s h -l help -d 'show this help'
+complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a bind-input -d 'Listen, and keep what comes in a buffer'
+complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a bind-output -d 'Connect, and send what is written to a buffer'
+complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a read -d 'Take a message out of a buffer'
+complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a write -d 'Put a message into a buffer'
+complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a list -d 'Show the buffers and how they are'
+complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a close -d 'End buffers, and wait until they are gone'
+complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a help -d 'Tell how an applet is used'
+
+complete -c bind-input -w 'sockbox bind-input'
+complete -c bind-output -w 'sockbox bind-output'
+complete -c sock-read -w 'sockbox read'
+complete -c sock-write -w 'sockbox write'
