@@ -37,7 +37,6 @@ type Host struct {
 	conns    map[*net.UnixConn]struct{}
 	finished chan struct{}
 	left     int
-	closers  sync.WaitGroup
 }
 
 // Listen makes the name's socket. From now on clients can connect; they are answered by Serve.
@@ -64,9 +63,15 @@ func (h *Host) Listen() error {
 
 // Serve accepts clients until Finish, and returns when none is being answered any more.
 func (h *Host) Serve(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := make(chan struct{})
+	go func() {
+		defer close(stop)
+		<-h.finished
+		cancel(ErrEnd)
+	}()
+	defer func() { <-stop }()
 	defer h.group.Wait()
-	defer cancel()
 	for {
 		h.slots <- struct{}{}
 		c, err := h.ln.AcceptUnix()
@@ -100,15 +105,16 @@ func (h *Host) Serve(ctx context.Context) {
 	}
 }
 
-// Finish tells those who asked for the end how many messages were left, and ends Serve.
+// Finish tells those who asked for the end how many messages were left, and ends Serve. Who is
+// being answered is told the end of it; a client that does not listen is waited for a second.
 func (h *Host) Finish(left int) {
 	h.left = left
 	close(h.finished)
-	h.closers.Wait()
 	h.ln.Close()
 	h.mu.Lock()
 	for c := range h.conns {
-		c.Close()
+		c.SetReadDeadline(time.Unix(1, 0))
+		c.SetWriteDeadline(time.Now().Add(time.Second))
 	}
 	h.mu.Unlock()
 }
@@ -138,7 +144,7 @@ type session struct {
 // serve answers one client until it goes away.
 func (h *Host) serve(ctx context.Context, c *net.UnixConn) {
 	s := &session{h: h, c: c}
-	for {
+	for ctx.Err() == nil {
 		hd, err := s.readHead()
 		if err != nil {
 			return
@@ -213,8 +219,6 @@ func (s *session) answer(ctx context.Context, hd head) error {
 		}
 		return s.send(append(head{kindJSON, 0, len(b)}.append(nil), b...))
 	case kindClose:
-		s.h.closers.Add(1)
-		defer s.h.closers.Done()
 		s.h.Close(hd.flags&flagNow != 0)
 		<-s.h.finished
 		return s.send(appendGood(nil, s.h.left, 0))
@@ -264,6 +268,9 @@ func (s *session) take(ctx context.Context, r takeRequest) error {
 		return errWire
 	}
 	want := Want{Messages: math.MaxInt, Bytes: window}
+	if hand {
+		want.Bytes = handBatch
+	}
 	rest := math.MaxInt
 	if r.count > 0 {
 		rest = r.count
@@ -290,8 +297,6 @@ func (s *session) take(ctx context.Context, r takeRequest) error {
 			switch {
 			case err == ErrEmpty && messages > 0, err == ErrEnd && (messages > 0 && !wait || r.flags&flagFollow != 0):
 				return nil
-			case err != nil && ctx.Err() != nil:
-				return errClientGone
 			case err != nil:
 				return err
 			}
@@ -500,6 +505,9 @@ func (s *session) put(ctx context.Context, message []byte, noWait bool) (n int, 
 func (s *session) pull(ctx context.Context, src *Source) error {
 	for {
 		hd, err := s.readHead()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return ErrEnd
+		}
 		if err != nil {
 			return errClientGone
 		}
@@ -509,10 +517,12 @@ func (s *session) pull(ctx context.Context, src *Source) error {
 		case kindData:
 			for rest := hd.size; rest > 0; {
 				var n int
-				if err := src.PullN(ctx, s.c, rest, &n); err != nil {
-					if err == io.EOF {
-						err = errClientGone
-					}
+				switch err := src.PullN(ctx, s.c, rest, &n); {
+				case errors.Is(err, os.ErrDeadlineExceeded):
+					return ErrEnd
+				case err == io.EOF:
+					return errClientGone
+				case err != nil:
 					return err
 				}
 				rest -= n

@@ -486,11 +486,8 @@ func (q *Queue) lease(w Want) *Lease {
 			}
 			n = int(min(uint64(n), w.Before-s.seq))
 		}
-		if l.n > 0 {
-			// not one byte beyond the bytes wanted, except for the first message
-			if _, k, _ := q.frame.Next(s.data); k > size {
-				break
-			}
+		if l.n > 0 && len(s.data) > size {
+			break // the first may be split, to have something; the others would be for nothing
 		}
 		got := q.pop(n, size)
 		l.segs = append(l.segs, got)

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -56,8 +58,25 @@ func reopen(fd int, write bool) (int, error) {
 // widen makes a pipe hold more, where the system lets us: fewer wake-ups for the same bytes. That
 // it does not is no error.
 func widen(fd int) {
-	const want = 1 << 20 // the highest that users get by default (fs.pipe-max-size)
+	const want = 256 << 10 // one chunk: with more, the pages no longer fit the cache and it gets slower
 	if n, err := unix.FcntlInt(uintptr(fd), unix.F_GETPIPE_SZ, 0); err == nil && n < want {
 		unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, want)
+	}
+}
+
+// holderEnd returns what waits until the process at the other end of a client's connection has
+// ended. It is asked for while that process lives: its number may be another's afterwards.
+func holderEnd(fd int) (wait func()) {
+	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil || int(cred.Pid) == os.Getpid() {
+		return func() {}
+	}
+	process, err := unix.PidfdOpen(int(cred.Pid), 0)
+	if err != nil { // Linux before 5.3, or a process in another namespace
+		return func() {}
+	}
+	return func() {
+		pollIn(process, 5*time.Second) // it has said its last word: only the kernel's part is left
+		unix.Close(process)
 	}
 }

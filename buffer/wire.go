@@ -74,8 +74,9 @@ const (
 	takeSize  = 8
 	writeSize = 8
 
-	window   = 64 << 10 // bytes that one M has at most, unless a single message is longer
-	maxAnswr = 1 << 30  // no answer is longer: more is not our wire
+	window    = 64 << 10 // bytes that one M has at most, unless a single message is longer
+	handBatch = 1 << 20  // and what the holder writes out itself at once
+	maxAnswr  = 1 << 30  // no answer is longer: more is not our wire
 )
 
 // Format is how messages are printed.

@@ -408,8 +408,8 @@ func (l *link) settle() (out bool) {
 	return false
 }
 
-// watchAcks settles while something is out. The kernel has no event for an acknowledgement, so it
-// is asked: soon at first, then ever less often up to 20 ms.
+// watchAcks settles while something is out and nothing more is sent. The kernel has no event for an
+// acknowledgement, so it is asked: soon at first, then ever less often up to 20 ms.
 func (l *link) watchAcks(ctx context.Context, d *daemon) {
 	for {
 		select {
@@ -417,16 +417,12 @@ func (l *link) watchAcks(ctx context.Context, d *daemon) {
 			return
 		case <-l.moved:
 		}
-		pause := 100 * time.Microsecond
-		for l.settle() {
+		for pause := time.Millisecond; l.settle(); pause = min(2*pause, 20*time.Millisecond) {
 			select {
 			case <-ctx.Done():
 				return
 			case <-time.After(pause):
-			case <-l.moved:
-				pause = 50 * time.Microsecond
 			}
-			pause = min(2*pause, 20*time.Millisecond)
 		}
 	}
 }
