@@ -83,9 +83,10 @@ func (f *FIFOReader) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true
+	err := f.r.Close() // first: without our own way in, a Read would see the end of a peer
 	if f.keep != nil {
 		f.keep.Close()
 		f.keep = nil
 	}
-	return f.r.Close()
+	return err
 }
