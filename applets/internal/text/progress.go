@@ -60,14 +60,15 @@ func Bytes(n int64) string {
 	}
 	f := float64(n)
 	i := -1
-	for f >= 1024 && i < len(units)-1 {
+	// The limits are where rounding would give one figure more.
+	for f >= 1023.5 && i < len(units)-1 {
 		f /= 1024
 		i++
 	}
 	switch {
-	case f < 10:
+	case f < 9.995:
 		return fmt.Sprintf("%.2f%c", f, units[i])
-	case f < 100:
+	case f < 99.95:
 		return fmt.Sprintf("%.1f%c", f, units[i])
 	}
 	return fmt.Sprintf("%.0f%c", f, units[i])
