@@ -55,7 +55,14 @@ func Background(keep []int, stdout, stderr io.Writer) (status int, err error) {
 		for len(files) <= fd {
 			files = append(files, nil)
 		}
-		if fd > 2 {
+		switch fd {
+		case 0:
+			files[fd] = os.Stdin
+		case 1:
+			files[fd] = os.Stdout
+		case 2:
+			return 0, errors.New("descriptor 2 is where a daemon's messages go: give it another number, as in 3>&2")
+		default:
 			files[fd] = os.NewFile(uintptr(fd), "inherited")
 		}
 	}
@@ -76,9 +83,14 @@ func Background(keep []int, stdout, stderr io.Writer) (status int, err error) {
 	complaint, _ := io.ReadAll(errR)
 	stderr.Write(complaint)
 	if bytes.HasSuffix(said, []byte{'\n'}) {
+		if _, err := stdout.Write(said); err != nil {
+			// A daemon that nobody knows of is not left behind.
+			child.Signal(syscall.SIGTERM)
+			child.Wait()
+			return 0, err
+		}
 		child.Release()
-		_, err := stdout.Write(said)
-		return 0, err
+		return 0, nil
 	}
 	state, err := child.Wait()
 	if err = errors.Join(readErr, err); err != nil {
@@ -102,6 +114,7 @@ func StartedByBackground() *Daemon {
 	}
 	os.Unsetenv(readyVariable)
 	syscall.CloseOnExec(fd)
+	syscall.SetNonblock(fd, true) // for WhenAlone; no other process has this end of the pipe
 	syscall.Umask(0o077)
 	return &Daemon{os.NewFile(uintptr(fd), "ready")}
 }

@@ -1,6 +1,8 @@
 package life
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"os"
 )
@@ -13,10 +15,16 @@ func Notify(state string) error {
 		return nil
 	}
 	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		return err
+	if err == nil {
+		defer c.Close()
+		_, err = c.Write([]byte(state))
 	}
-	defer c.Close()
-	_, err = c.Write([]byte(state))
-	return err
+	var call *os.SyscallError // what package net wraps around it is in the variable's name
+	if errors.As(err, &call) {
+		err = call.Err
+	}
+	if err != nil {
+		return fmt.Errorf("NOTIFY_SOCKET: %s: %w", path, err)
+	}
+	return nil
 }

@@ -33,13 +33,21 @@ func CatchSignals(ctx context.Context, background bool) *Stop {
 	if background || !signal.Ignored(syscall.SIGHUP) {
 		catch = append(catch, syscall.SIGHUP)
 	}
+	ignored := map[os.Signal]bool{}
+	for _, sig := range catch {
+		ignored[sig] = signal.Ignored(sig)
+	}
 	signal.Notify(s.signal, catch...)
 	go func() {
 		for sig := range s.signal {
-			if s.ask(false) > 2 {
-				signal.Reset(sig)
-				syscall.Kill(os.Getpid(), sig.(syscall.Signal))
+			if s.ask(false) <= 2 {
+				continue
 			}
+			if ignored[sig] { // Reset would have it ignored again
+				os.Exit(128 + int(sig.(syscall.Signal)))
+			}
+			signal.Reset(sig)
+			syscall.Kill(os.Getpid(), sig.(syscall.Signal))
 		}
 	}()
 	return s
