@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -14,9 +15,10 @@ import (
 // A process that ends in the midst of one leaves nothing behind: what it had taken and not
 // confirmed is back in the buffer, what it had not written in full is dropped.
 type Client struct {
-	name string
-	fd   int
-	buf  []byte
+	name  string
+	fd    int
+	buf   []byte
+	close sync.Once
 }
 
 // Open connects to the holder of name. With nobody there it returns ErrNoBuffer, after clearing
@@ -48,10 +50,13 @@ func Open(name string) (*Client, error) {
 	return &Client{name: name, fd: fd}, nil
 }
 
-// Close gives the connection up. It may be called from another goroutine to end a call that waits.
+// Close gives the connection up. It may be called more than once, and from another goroutine to end
+// a call that waits.
 func (c *Client) Close() {
-	shutdown(c.fd)
-	closeFD(c.fd)
+	c.close.Do(func() {
+		shutdown(c.fd)
+		closeFD(c.fd)
+	})
 }
 
 // Name returns the name of the buffer.
@@ -199,7 +204,8 @@ func (w Writing) flags() (f byte) {
 func (c *Client) Put(message []byte, w Writing) error {
 	r := writeRequest{flags: w.flags() | flagOne, timeout: w.Timeout}
 	b := r.append(make([]byte, 0, headSize+writeSize+len(message)), message)
-	if err := sendAll(c.fd, b, -1); err != nil && !errors.Is(err, syscall.EPIPE) {
+	// A holder that refuses it has said why before it stopped listening.
+	if err := sendAll(c.fd, b, -1); err != nil && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
 		return c.wrap(err)
 	}
 	_, _, err := c.good()
@@ -324,20 +330,26 @@ func (c *Client) Stat() (Stat, error) {
 }
 
 // CloseBuffer asks the holder to end, at once or after it has delivered what it can, and returns
-// when its process has given everything back. left says how many messages were not delivered.
+// when its process has given everything back. left says how many messages were not delivered; who
+// comes too late to be told, as another has closed the buffer already, gets 0.
 func (c *Client) CloseBuffer(now bool) (left int, err error) {
 	flags := byte(0)
 	if now {
 		flags = flagNow
 	}
-	if err := sendAll(c.fd, head{kindClose, flags, 0}.append(nil), -1); err != nil {
-		return 0, c.wrap(err)
+	wait := holderEnd(c.fd)
+	defer wait()
+	err = sendAll(c.fd, head{kindClose, flags, 0}.append(nil), -1)
+	if err == nil {
+		left, _, err = c.good()
 	}
-	left, _, err = c.good()
+	if err = c.wrap(err); errors.Is(err, ErrGone) && vacant(c.name) {
+		return 0, nil // it was about to end, and did before it heard of this; one that dies leaves its folder
+	}
 	if err != nil {
-		return 0, c.wrap(err)
+		return 0, err
 	}
 	var b [1]byte
-	receive(c.fd, b[:], time.Time{}) // the kernel closes the connection when the process ends
+	receive(c.fd, b[:], time.Time{}) // closed at the very end of the holder's work
 	return left, nil
 }

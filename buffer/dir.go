@@ -22,7 +22,7 @@ const (
 // else sockbox-UID in /tmp.
 func DirPath() string {
 	if d := os.Getenv("SOCKBOX_DIR"); d != "" {
-		return d
+		return filepath.Clean(d) // a slash at its end would have a symbolic link followed
 	}
 	if d := os.Getenv("XDG_RUNTIME_DIR"); d != "" {
 		return filepath.Join(d, "sockbox")
@@ -92,7 +92,7 @@ func Names() ([]string, error) {
 		return nil, err
 	}
 	return slices.DeleteFunc(all, func(name string) bool {
-		alive, err := d.clear(name)
-		return err == nil && !alive
+		alive, _ := d.clear(name)
+		return !alive
 	}), nil
 }

@@ -93,7 +93,7 @@ func (f Frame) Next(b []byte) (message []byte, size int, err error) {
 			return nil, 0, nil
 		}
 		n := int(binary.BigEndian.Uint32(b))
-		if len(b)-datagramHead < n {
+		if n < 0 || len(b)-datagramHead < n { // an int may have 32 bits
 			return nil, 0, nil
 		}
 		return b[datagramHead : datagramHead+n], datagramHead + n, nil
@@ -129,7 +129,7 @@ func netstringHead(b []byte) (size, length int, err error) {
 		switch {
 		case c == ':' && i > 0:
 			return i + 1, length, nil
-		case c < '0' || c > '9' || i >= digits || i == 1 && b[0] == '0':
+		case c < '0' || c > '9' || i >= digits || i == 1 && b[0] == '0' || length > math.MaxInt/10-1:
 			return 0, 0, errFrame
 		}
 		length = length*10 + int(c-'0')

@@ -16,9 +16,8 @@ import (
 	"unicode/utf8"
 )
 
-// maxClients is how many local connections are served at once; more wait to be accepted. It leaves
-// room below the descriptors that are kept free for clients when the peers have taken the rest.
-const maxClients = 512
+// maxClients is how many local connections are served at once; more wait to be accepted.
+const maxClients = 4096
 
 // A Host answers the clients of a held name: it is the only way to the queue from other processes.
 type Host struct {
@@ -35,6 +34,7 @@ type Host struct {
 
 	mu       sync.Mutex
 	conns    map[*net.UnixConn]struct{}
+	takers   map[int]chan struct{} // descriptors of clients that may hold messages; closed when they do not
 	finished chan struct{}
 	left     int
 }
@@ -56,6 +56,7 @@ func (h *Host) Listen() error {
 	h.ln.SetUnlinkOnClose(false) // the entry removes it, under the lock
 	h.started = time.Now()
 	h.conns = map[*net.UnixConn]struct{}{}
+	h.takers = map[int]chan struct{}{}
 	h.finished = make(chan struct{})
 	h.slots = make(chan struct{}, maxClients)
 	return nil
@@ -93,13 +94,13 @@ func (h *Host) Serve(ctx context.Context) {
 		}
 		h.mu.Lock()
 		h.conns[c] = struct{}{}
+		h.listen(c)
 		h.mu.Unlock()
 		h.group.Go(func() {
 			h.serve(ctx, c)
 			h.mu.Lock()
 			delete(h.conns, c)
 			h.mu.Unlock()
-			c.Close()
 			<-h.slots
 		})
 	}
@@ -108,15 +109,26 @@ func (h *Host) Serve(ctx context.Context) {
 // Finish tells those who asked for the end how many messages were left, and ends Serve. Who is
 // being answered is told the end of it; a client that does not listen is waited for a second.
 func (h *Host) Finish(left int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.left = left
 	close(h.finished)
 	h.ln.Close()
-	h.mu.Lock()
 	for c := range h.conns {
+		h.listen(c)
+	}
+}
+
+// listen lets what a client says be waited for as long as it takes, and after Finish no more. h.mu
+// is held: of a deadline that Finish set and one that is taken away, the order decides.
+func (h *Host) listen(c *net.UnixConn) {
+	select {
+	case <-h.finished:
 		c.SetReadDeadline(time.Unix(1, 0))
 		c.SetWriteDeadline(time.Now().Add(time.Second))
+	default:
+		c.SetReadDeadline(time.Time{})
 	}
-	h.mu.Unlock()
 }
 
 // Stat returns what `list` shows.
@@ -144,6 +156,7 @@ type session struct {
 // serve answers one client until it goes away.
 func (h *Host) serve(ctx context.Context, c *net.UnixConn) {
 	s := &session{h: h, c: c}
+	defer c.Close()
 	for ctx.Err() == nil {
 		hd, err := s.readHead()
 		if err != nil {
@@ -155,6 +168,9 @@ func (h *Host) serve(ctx context.Context, c *net.UnixConn) {
 			s.hand = nil
 		}
 		if err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				err = ErrEnd // Finish came before the rest of the request
+			}
 			if !errors.Is(err, errClientGone) {
 				s.c.Write(appendError(s.out[:0], err))
 			}
@@ -201,7 +217,7 @@ func (s *session) answer(ctx context.Context, hd head) error {
 		if err != nil {
 			return err
 		}
-		return s.take(ctx, r)
+		return s.taking(func() error { return s.take(ctx, r) })
 	case kindWrite:
 		b, err := readPayload(s.c, hd, nil, writeSize+s.h.Queue.max)
 		if err != nil {
@@ -249,12 +265,54 @@ func (s *session) watch(ctx context.Context, f func(context.Context) error) erro
 	err := f(ctx)
 	s.c.SetReadDeadline(time.Unix(1, 0))
 	<-done
-	s.c.SetReadDeadline(time.Time{})
+	s.h.mu.Lock()
+	s.h.listen(s.c)
+	s.h.mu.Unlock()
 	if context.Cause(ctx) == errClientGone && err != nil {
 		err = errClientGone
 	}
 	cancel(nil)
 	return err
+}
+
+// taking runs f, which takes messages. The kernel closes a client's connection before anybody can
+// learn of its death, but its session may be slower than whoever asks next: so first the messages
+// of the dead go back to their place.
+func (s *session) taking(f func() error) error {
+	h := s.h
+	h.mu.Lock()
+	dead := make([]chan struct{}, 0, 1)
+	for _, fd := range hungUp(h.takers) {
+		dead = append(dead, h.takers[fd])
+	}
+	h.mu.Unlock()
+	for _, done := range dead {
+		<-done
+	}
+
+	raw, err := s.c.SyscallConn()
+	if err != nil {
+		return errClientGone
+	}
+	fd := -1
+	if raw.Control(func(n uintptr) { fd = int(n) }) != nil {
+		return errClientGone
+	}
+	done := make(chan struct{})
+	h.mu.Lock()
+	h.takers[fd] = done
+	gone := len(hungUp(map[int]chan struct{}{fd: done})) > 0
+	h.mu.Unlock()
+	defer func() {
+		h.mu.Lock()
+		delete(h.takers, fd)
+		h.mu.Unlock()
+		close(done)
+	}()
+	if gone {
+		return errClientGone
+	}
+	return f()
 }
 
 // take answers T.
@@ -263,13 +321,16 @@ func (s *session) take(ctx context.Context, r takeRequest) error {
 	if h.Kind != Input {
 		return &remoteError{h.Entry.name + ": an output is written to, not read: use 'write " + h.Entry.name + "'", ErrVerb}
 	}
+	if r.flags&flagPeek != 0 {
+		return s.peek(r)
+	}
 	hand := r.flags&flagHand != 0
-	if hand && s.hand == nil {
+	if hand && (s.hand == nil || !usable(s.fd)) {
 		return errWire
 	}
 	want := Want{Messages: math.MaxInt, Bytes: window}
-	if hand {
-		want.Bytes = handBatch
+	if hand && h.Queue.keeps(r.format) {
+		want.Bytes = handBatch // of which what was written is known to the byte
 	}
 	rest := math.MaxInt
 	if r.count > 0 {
@@ -278,7 +339,8 @@ func (s *session) take(ctx context.Context, r takeRequest) error {
 	if r.flags&flagAll != 0 {
 		want.Before = h.Queue.Seq()
 	}
-	wait := r.flags&(flagWait|flagFollow) != 0
+	wait := r.flags&(flagWait|flagFollow) != 0 && r.flags&flagAll == 0
+	last := r.count == 1 && !hand
 	messages, size := 0, 0
 	loop := func(ctx context.Context) error {
 		for rest > 0 {
@@ -301,11 +363,7 @@ func (s *session) take(ctx context.Context, r takeRequest) error {
 				return err
 			}
 			n, b := l.n, l.size
-			last := r.count == 1 && r.flags&flagPeek == 0
-			if r.flags&flagPeek != 0 {
-				err = s.peek(l, r.format)
-				rest = n
-			} else if hand {
+			if hand {
 				err = s.printTo(ctx, l, r.format)
 			} else {
 				err = s.print(l, r.format, last)
@@ -327,7 +385,7 @@ func (s *session) take(ctx context.Context, r takeRequest) error {
 	} else {
 		err = loop(ctx)
 	}
-	if err != nil || r.count == 1 && r.flags&flagPeek == 0 {
+	if err != nil || last {
 		return err
 	}
 	return s.send(appendGood(nil, messages, size))
@@ -351,11 +409,35 @@ func (s *session) print(l *Lease, f Format, last bool) error {
 	return nil
 }
 
-// peek sends the messages and puts them back before anybody else can miss them.
-func (s *session) peek(l *Lease, f Format) error {
-	err := s.sendMessages(l, f, 0)
-	l.Return()
-	return err
+// peek sends what is there now and leaves it where it is.
+func (s *session) peek(r takeRequest) error {
+	q := s.h.Queue
+	want := Want{Messages: math.MaxInt, Bytes: window, Before: q.Seq()}
+	if r.count > 0 {
+		want.Messages = r.count
+	}
+	messages, size := 0, 0
+	for from := uint64(0); want.Messages > 0; {
+		l := q.look(from, want)
+		if l.n == 0 {
+			break
+		}
+		tail := l.segs[len(l.segs)-1]
+		from = tail.seq + uint64(tail.n)
+		messages, size, want.Messages = messages+l.n, size+l.size, want.Messages-l.n
+		err := s.sendMessages(l, r.format, 0)
+		l.forget()
+		if err != nil {
+			return err
+		}
+	}
+	switch {
+	case messages > 0:
+		return s.send(appendGood(nil, messages, size))
+	case q.isClosed():
+		return ErrEnd
+	}
+	return ErrEmpty
 }
 
 func (s *session) sendMessages(l *Lease, f Format, flags byte) error {
@@ -373,9 +455,10 @@ func (s *session) sendMessages(l *Lease, f Format, flags byte) error {
 // the rest goes back when that fails.
 func (s *session) printTo(ctx context.Context, l *Lease, f Format) error {
 	defer l.Return()
-	stop := context.AfterFunc(ctx, func() { s.hand.SetWriteDeadline(time.Unix(1, 0)) })
+	hand := s.hand // the function below may still be running when the session has gone on
+	stop := context.AfterFunc(ctx, func() { hand.SetWriteDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if f == FormatLine && s.h.Queue.frame == Line || f == FormatNul && s.h.Queue.frame == Nul {
+	if s.h.Queue.keeps(f) {
 		for l.n > 0 {
 			data := l.segs[0].data
 			n, err := s.hand.Write(data)
@@ -405,9 +488,14 @@ func (s *session) outputError(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", ErrOutput, err)
 }
 
+// keeps tells whether messages are kept as f prints them.
+func (q *Queue) keeps(f Format) bool {
+	return f == FormatLine && q.frame == Line || f == FormatNul && q.frame == Nul
+}
+
 // print appends the messages as a person or a program wants to read them.
 func (l *Lease) print(b []byte, f Format) []byte {
-	if f == FormatLine && l.q.frame == Line || f == FormatNul && l.q.frame == Nul {
+	if l.q.keeps(f) {
 		for i := range l.segs {
 			b = append(b, l.segs[i].data...)
 		}
@@ -447,10 +535,11 @@ func (s *session) write(ctx context.Context, r writeRequest, message []byte) err
 	if s.h.Kind != Output {
 		return &remoteError{s.h.Entry.name + ": an input is read, not written to: use 'read " + s.h.Entry.name + "'", ErrVerb}
 	}
-	if r.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, r.timeout, ErrTimeout)
-		defer cancel()
+	patient := func() (context.Context, context.CancelFunc) {
+		if r.timeout == 0 {
+			return ctx, func() {}
+		}
+		return context.WithTimeoutCause(ctx, r.timeout, ErrTimeout)
 	}
 	var n, size int
 	var seq uint64
@@ -458,9 +547,11 @@ func (s *session) write(ctx context.Context, r writeRequest, message []byte) err
 	switch {
 	case r.flags&flagOne != 0:
 		size = len(message)
+		ctx, cancel := patient()
 		n, seq, err = s.put(ctx, message, r.flags&flagNoWait != 0)
+		cancel()
 	default:
-		src := q.NewSource(SourceOptions{Peer: "local", Frame: r.frame, Whole: r.flags&flagWhole != 0})
+		src := q.NewSource(SourceOptions{Peer: "local", Frame: r.frame, Whole: r.flags&flagWhole != 0, Patience: r.timeout})
 		if r.flags&flagHand != 0 {
 			err = s.pullFrom(ctx, src)
 		} else {
@@ -480,6 +571,8 @@ func (s *session) write(ctx context.Context, r writeRequest, message []byte) err
 		return err
 	}
 	if r.flags&flagFlush != 0 {
+		ctx, cancel := patient()
+		defer cancel()
 		err := s.watch(ctx, func(ctx context.Context) error { return q.WaitGone(ctx, seq) })
 		if err != nil {
 			return err
@@ -535,12 +628,13 @@ func (s *session) pull(ctx context.Context, src *Source) error {
 
 // pullFrom reads the client's own input to its end, which is io.EOF.
 func (s *session) pullFrom(ctx context.Context, src *Source) error {
-	if s.hand == nil {
+	if s.hand == nil || !usable(s.fd) {
 		return errWire
 	}
 	widen(s.fd)
 	return s.watch(ctx, func(ctx context.Context) error {
-		stop := context.AfterFunc(ctx, func() { s.hand.SetReadDeadline(time.Unix(1, 0)) })
+		hand := s.hand // as in printTo
+		stop := context.AfterFunc(ctx, func() { hand.SetReadDeadline(time.Unix(1, 0)) })
 		defer stop()
 		for {
 			if err := src.Pull(ctx, s.hand); err != nil {

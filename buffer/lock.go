@@ -20,6 +20,8 @@ type Entry struct {
 	dir  *dir
 	fd   int // the folder, locked
 	log  *Log
+
+	stale bool
 }
 
 // Hold takes a name, clearing what a killed holder left. If somebody holds it the error is ErrHeld.
@@ -46,7 +48,9 @@ func (d *dir) hold(name string) (*Entry, error) {
 		return nil, err
 	}
 	defer unlock()
-	if err := makeFolder(d.fd, name); err != nil && !errors.Is(err, os.ErrExist) {
+	err = makeFolder(d.fd, name)
+	stale := errors.Is(err, os.ErrExist) // unless it is locked
+	if err != nil && !stale {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(d.path, name), err)
 	}
 	fd, err := openFolder(d.fd, name)
@@ -60,7 +64,7 @@ func (d *dir) hold(name string) (*Entry, error) {
 		}
 		return nil, fmt.Errorf("%s: %w", name, ErrHeld)
 	}
-	e := &Entry{name: name, dir: d, fd: fd}
+	e := &Entry{name: name, dir: d, fd: fd, stale: stale}
 	e.sweep()
 	return e, nil
 }
@@ -79,11 +83,12 @@ func (d *dir) lock() (unlock func(), err error) {
 	return func() { closeFD(fd) }, nil
 }
 
-// clear removes the entry of a holder that has died. It tells whether the name is held.
+// clear removes the entry of a holder that has died. It tells whether the name is held, which what
+// is no folder cannot be; where that cannot be found out it is taken to be.
 func (d *dir) clear(name string) (alive bool, err error) {
 	unlock, err := d.lock()
 	if err != nil {
-		return false, err
+		return true, err
 	}
 	defer unlock()
 	fd, err := openFolder(d.fd, name)
@@ -91,7 +96,7 @@ func (d *dir) clear(name string) (alive bool, err error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, err
+		return !noFolder(err), err
 	}
 	defer closeFD(fd)
 	ok, err := tryLock(fd)
@@ -103,12 +108,29 @@ func (d *dir) clear(name string) (alive bool, err error) {
 	return false, removeFolder(d.fd, name)
 }
 
+// vacant tells whether there is no folder with that name, not even a dead holder's.
+func vacant(name string) bool {
+	d, err := openDir(false)
+	if err != nil {
+		return errors.Is(err, os.ErrNotExist)
+	}
+	defer d.close()
+	fd, err := openFolder(d.fd, name)
+	if err == nil {
+		closeFD(fd)
+	}
+	return errors.Is(err, os.ErrNotExist)
+}
+
 // sweep removes the files that a holder makes.
 func (e *Entry) sweep() {
 	for _, f := range []string{socketFile, logFile, oldLogFile} {
 		removeFile(e.fd, f)
 	}
 }
+
+// Stale tells whether a holder that died had left the name.
+func (e *Entry) Stale() bool { return e.stale }
 
 // Name returns the name that is held.
 func (e *Entry) Name() string { return e.name }

@@ -28,7 +28,11 @@ func (e *Entry) Log() (*Log, error) {
 
 // File returns the file behind the log as it is now, to give to a child or to the runtime's own
 // messages; what goes past Write is not counted.
-func (l *Log) File() *os.File { return l.f }
+func (l *Log) File() *os.File {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.f
+}
 
 // Write appends p, which should be whole lines.
 func (l *Log) Write(p []byte) (int, error) {

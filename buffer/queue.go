@@ -263,9 +263,6 @@ func (q *Queue) push(s segment) {
 		q.drop(q.used - q.capacity)
 	}
 	q.deliver()
-	if q.watched && q.count.Messages > 0 {
-		q.wake()
-	}
 }
 
 // extend makes s part of the last segment where the two are neighbours in every respect, so that
@@ -301,6 +298,7 @@ func (q *Queue) drop(need int) {
 		q.free(&s)
 		need -= before - q.used
 	}
+	q.wake()
 }
 
 // pop takes up to n messages and size bytes off the first segment, at least one message. They
@@ -308,7 +306,7 @@ func (q *Queue) drop(need int) {
 func (q *Queue) pop(n, size int) segment {
 	s := &q.segs[q.head]
 	var got segment
-	if s.n <= n && len(s.data) <= size {
+	if s.n <= n && (len(s.data) <= size || s.n == 1) {
 		got = *s
 		*s = segment{}
 		q.head++
@@ -411,7 +409,7 @@ func (q *Queue) deliver() {
 type Want struct {
 	Messages int
 	Bytes    int
-	Before   uint64 // only messages with a lower sequence number; 0 = all
+	Before   uint64 // only messages with a lower sequence number; 0 = all. Take does not heed it
 }
 
 // TryTake leases what is waiting. With nothing there it returns ErrEmpty, or ErrEnd when the
@@ -431,6 +429,7 @@ func (q *Queue) TryTake(w Want) (*Lease, error) {
 // Take is TryTake, but waits for a message until ctx ends. Each message wakes one of those who
 // wait, in the order in which they came.
 func (q *Queue) Take(ctx context.Context, want Want) (*Lease, error) {
+	want.Before = 0
 	q.mu.Lock()
 	if q.count.Messages > 0 && len(q.waiters) == 0 {
 		defer q.mu.Unlock()
@@ -475,6 +474,7 @@ func (q *Queue) Seq() uint64 {
 
 // lease takes what w asks for; something is waiting and mu is held.
 func (q *Queue) lease(w Want) *Lease {
+	w.Messages, w.Bytes = max(w.Messages, 1), max(w.Bytes, 0)
 	l := &Lease{q: q}
 	l.segs = l.one[:0]
 	for q.count.Messages > 0 && l.n < w.Messages {
@@ -497,6 +497,60 @@ func (q *Queue) lease(w Want) *Lease {
 	q.count.Leased += l.n
 	q.leases[l] = struct{}{}
 	return l
+}
+
+// look returns what waits from the sequence number from on, like a lease, but leaves it where it is.
+// It is ended by forget and nothing else.
+func (q *Queue) look(from uint64, w Want) *Lease {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := &Lease{q: q}
+	rest := q.segs[q.head:]
+	i, _ := slices.BinarySearchFunc(rest, from, func(s segment, seq uint64) int {
+		if s.seq+uint64(s.n) <= seq {
+			return -1
+		}
+		return 1
+	})
+	for _, s := range rest[i:] {
+		for s.seq < from {
+			_, k, _ := q.frame.Next(s.data)
+			s.data, s.n, s.seq, s.off = s.data[k:], s.n-1, s.seq+1, s.off+k
+		}
+		n, size := w.Messages-l.n, w.Bytes-l.size
+		if w.Before > 0 {
+			n = min(n, int(max(w.Before, s.seq)-s.seq))
+		}
+		if n < 1 || l.n > 0 && len(s.data) > size {
+			break
+		}
+		part := s.n > n || s.n > 1 && len(s.data) > size
+		if part {
+			s = q.split(&s, n, size)
+			q.used -= segCost // it is nobody's but ours
+		} else if s.chunk != nil {
+			s.chunk.refs++
+		}
+		l.segs = append(l.segs, s)
+		l.n += s.n
+		l.size += len(s.data)
+		if part {
+			break
+		}
+	}
+	return l
+}
+
+// forget ends a look.
+func (l *Lease) forget() {
+	l.q.mu.Lock()
+	defer l.q.mu.Unlock()
+	for _, s := range l.segs {
+		if s.chunk != nil {
+			l.q.release(s.chunk)
+		}
+	}
+	l.segs = nil
 }
 
 // A Lease is messages that were taken and are not yet acknowledged. Its methods may be called by

@@ -17,6 +17,8 @@ type SourceOptions struct {
 	Frame Frame  // how messages are found in what is read
 	Whole bool   // everything up to the end is one message, whatever Frame says
 	CRLF  bool   // with Line: a carriage return before the end belongs to the end
+
+	Patience time.Duration // how long to wait for room, each time; then ErrTimeout. 0 = for ever
 }
 
 // A Source finds messages in the bytes of one peer and puts them into a queue. It is used by one
@@ -29,6 +31,8 @@ type Source struct {
 	long int    // netstring: payload still to come of a message that is being cut
 	n    int    // messages put into the queue
 	size int    // bytes read
+
+	refused error // why nothing more is taken, guarded by q.intake
 }
 
 // NewSource returns a source. The caller ends it with Finish or Abort.
@@ -58,7 +62,7 @@ func (s *Source) PullN(ctx context.Context, c syscall.Conn, limit int, got *int)
 		return err
 	}
 	for {
-		if err := s.q.waitRoom(ctx); err != nil {
+		if err := s.waitRoom(ctx); err != nil {
 			return err
 		}
 		var n int
@@ -87,7 +91,7 @@ func (s *Source) PullN(ctx context.Context, c syscall.Conn, limit int, got *int)
 // Feed takes in p, in pieces as there is room for them, from a peer that has no descriptor to wait on.
 func (s *Source) Feed(ctx context.Context, p []byte) error {
 	for len(p) > 0 {
-		if err := s.q.waitRoom(ctx); err != nil {
+		if err := s.waitRoom(ctx); err != nil {
 			return err
 		}
 		n, err := s.fill(len(p), func(b []byte) (int, error) { return copy(b, p), nil })
@@ -121,18 +125,35 @@ func (q *Queue) room() int {
 // lowWater is the room that a waiting source waits for, so that a full queue is not filled byte by byte.
 func (q *Queue) lowWater() int { return min(minRead, q.capacity/8) }
 
-// waitRoom returns when a source may read. When all the room is taken by unfinished messages,
-// and so nobody could ever make room, the longest of them is cut.
-func (q *Queue) waitRoom(ctx context.Context) error {
-	if q.overflow != Block {
-		return ctx.Err()
+// waitRoom is the queue's, for as long as the source has patience.
+func (s *Source) waitRoom(ctx context.Context) error {
+	q := s.q
+	if s.o.Patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, s.o.Patience, ErrTimeout)
+		defer cancel()
+	}
+	if q.overflow != Block && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return q.waitRoom(ctx, func() bool {
+		if q.overflow != Block { // waiting messages make room by being dropped
+			return q.capacity-q.count.Unfinished >= q.lowWater()
+		}
+		return q.capacity-q.used >= q.lowWater()
+	})
+}
+
+// waitRoom returns when there is room: when enough, called with mu held, says so. While all the room
+// is taken by unfinished messages, and so nobody could ever make any, the longest of them is cut.
+func (q *Queue) waitRoom(ctx context.Context, enough func() bool) error {
+	stuck := false
+	ok := func() bool {
+		stuck = !enough() && (q.overflow != Block || q.count.Messages+q.count.Leased == 0)
+		return q.closed || stuck || enough()
 	}
 	for {
-		stuck := false
-		err := q.wait(ctx, func() bool {
-			stuck = q.capacity-q.used < q.lowWater() && q.count.Messages+q.count.Leased == 0
-			return q.closed || stuck || q.capacity-q.used >= q.lowWater()
-		})
+		err := q.wait(ctx, ok)
 		switch {
 		case err != nil:
 			return err
@@ -141,23 +162,47 @@ func (q *Queue) waitRoom(ctx context.Context) error {
 		case !stuck:
 			return nil
 		}
-		q.cutLongest()
+		q.cutLongest(func() bool { ok(); return stuck })
 	}
 }
 
-// cutLongest makes a message of the longest unfinished one.
-func (q *Queue) cutLongest() {
+// cutLongest makes a message of the longest unfinished one, if that is still needed: of all those who
+// wait for room, one does it. What cannot be cut is refused.
+func (q *Queue) cutLongest(needed func() bool) {
 	q.intake.Lock()
 	defer q.intake.Unlock()
+	q.mu.Lock()
+	ok := needed()
+	q.mu.Unlock()
+	if !ok {
+		return
+	}
 	var longest *Source
 	for s := range q.parts {
 		if longest == nil || len(s.part) > len(longest.part) {
 			longest = s
 		}
 	}
-	if longest != nil {
-		longest.cut(len(longest.part))
+	switch s := longest; {
+	case s == nil:
+	case s.o.Whole || s.headless():
+		s.refused = fmt.Errorf("%w: others have taken the room for it", ErrTooLong)
+		s.setPart(nil)
+	default:
+		if !s.o.Frame.delimited() && s.long == 0 {
+			s.behead()
+		}
+		s.cut(len(s.part))
 	}
+}
+
+// headless tells whether not even the length of an unfinished netstring has come.
+func (s *Source) headless() bool {
+	if s.o.Frame.delimited() || s.long != 0 {
+		return false
+	}
+	head, _, _ := netstringHead(s.part)
+	return head == 0
 }
 
 // fill reads once and takes in what came. intake orders the sources of a queue; read must not
@@ -166,6 +211,9 @@ func (s *Source) fill(limit int, read func([]byte) (int, error)) (int, error) {
 	q := s.q
 	q.intake.Lock()
 	defer q.intake.Unlock()
+	if s.refused != nil {
+		return 0, s.refused
+	}
 	room := min(q.room(), limit)
 	if room <= 0 {
 		return 0, errNoRoom
@@ -183,12 +231,17 @@ func (s *Source) fill(limit int, read func([]byte) (int, error)) (int, error) {
 	s.size += n
 	if small > 0 {
 		copy(c.buf[c.fill:], s.part)
-		s.setPart(s.part[:0])
+		s.setPart(nil)
 	}
 	if len(s.part) > 0 || s.long != 0 {
-		return n, s.finishPart(c, c.buf[at:at+n])
+		err = s.finishPart(c, c.buf[at:at+n])
+	} else {
+		err = s.accept(c, c.fill, c.buf[c.fill:at+n])
 	}
-	return n, s.accept(c, c.fill, c.buf[c.fill:at+n])
+	if err == nil {
+		err = s.refused // the queue was closed in the meantime
+	}
+	return n, err
 }
 
 // accept puts the whole messages of data into the queue and keeps the rest. data lies at off in c,
@@ -231,7 +284,7 @@ func (s *Source) convert(data []byte) {
 		for len(m) > s.q.max {
 			out = s.q.encode(out, m[:s.q.max])
 			m = m[s.q.max:]
-			s.countCut()
+			s.countCut(1)
 		}
 		out = s.q.encode(out, m)
 	}
@@ -240,19 +293,22 @@ func (s *Source) convert(data []byte) {
 
 // finishPart continues a message that began long ago (and is long) with data.
 func (s *Source) finishPart(c *chunk, data []byte) error {
+	var pieces []byte
 	for s.long > 0 && len(data) > 0 { // the rest of a netstring whose beginning was cut off
 		n := min(s.long, len(data), s.q.max-len(s.part))
 		s.setPart(append(s.part, data[:n]...))
 		data = data[n:]
 		s.long -= n
 		if len(s.part) == s.q.max || s.long == 0 {
-			s.putOwn(s.q.encode(nil, s.part))
+			pieces = s.q.encode(pieces, s.part)
 			s.setPart(nil)
+			s.countCut(min(s.long, 1)) // the last one was not cut off
 		}
 		if s.long == 0 {
 			s.long = -1 // the comma
 		}
 	}
+	s.putOwn(pieces)
 	if s.long < 0 && len(data) > 0 {
 		if data[0] != ',' {
 			return errFrame
@@ -296,53 +352,65 @@ func (s *Source) finishPart(c *chunk, data []byte) error {
 
 // trim cuts an unfinished message down to what a message may be.
 func (s *Source) trim() error {
+	limit := s.q.max
 	if s.o.Frame.delimited() {
-		for len(s.part) > s.q.max {
-			s.cut(s.q.max)
+		size := len(s.part)
+		if s.o.CRLF && size > 0 && s.part[size-1] == '\r' {
+			size-- // it may belong to the end
+		}
+		if size > limit {
+			s.cut((size - 1) / limit * limit)
 		}
 		return nil
 	}
 	head, length, err := netstringHead(s.part)
-	if err != nil || head == 0 || length <= s.q.max {
+	if err != nil || head == 0 || length <= limit {
 		return err
 	}
-	s.behead(head, length)
-	for len(s.part) >= s.q.max {
-		s.cut(s.q.max)
-	}
-	if s.long < 0 && len(s.part) > 0 {
+	s.behead()
+	if s.long < 0 { // all of it is there, but for the comma
 		s.cut(len(s.part))
+	} else {
+		s.cut(len(s.part) / limit * limit)
 	}
 	return nil
 }
 
-// cut makes a message of the first n bytes of the unfinished one.
+// cut makes messages of the first n bytes of the unfinished one.
 func (s *Source) cut(n int) {
-	if !s.o.Frame.delimited() && s.long == 0 {
-		head, length, _ := netstringHead(s.part)
-		if head == 0 {
-			return
-		}
-		s.behead(head, length)
-		n = min(n, len(s.part))
+	var out []byte
+	rest, pieces := s.part, 0
+	if s.long < 0 && n == 0 {
+		out = s.q.encode(out, nil) // "0:"
 	}
-	s.countCut()
-	s.putOwn(s.q.encode(nil, s.part[:n]))
-	s.setPart(append([]byte(nil), s.part[n:]...))
+	for ; n > 0; pieces++ {
+		k := min(n, s.q.max)
+		out = s.q.encode(out, rest[:k])
+		rest, n = rest[k:], n-k
+	}
+	if s.long < 0 && len(rest) == 0 && pieces > 0 {
+		pieces-- // the last one was not cut off
+	}
+	s.setPart(append([]byte(nil), rest...))
+	s.countCut(pieces)
+	s.putOwn(out)
 }
 
 // behead takes the length off an unfinished netstring: from now on its payload is passed on in pieces.
-func (s *Source) behead(head, length int) {
+func (s *Source) behead() {
+	head, length, _ := netstringHead(s.part)
 	s.setPart(s.part[head:])
-	if s.long = length - len(s.part); s.long <= 0 {
-		s.part = s.part[:length]
-		s.long = -1
+	if s.long = length - len(s.part); s.long == 0 {
+		s.long = -1 // the comma
 	}
 }
 
-func (s *Source) countCut() {
+func (s *Source) countCut(n int) {
+	if n == 0 {
+		return
+	}
 	s.q.mu.Lock()
-	s.q.count.Cut++
+	s.q.count.Cut += int64(n)
 	s.q.lost()
 	s.q.mu.Unlock()
 }
@@ -350,8 +418,8 @@ func (s *Source) countCut() {
 // setPart keeps p as the unfinished message and counts its memory. intake is held.
 func (s *Source) setPart(p []byte) {
 	before := cap(s.part)
-	if len(p) == 0 && cap(p) > smallPart {
-		p = nil
+	if len(p) == 0 {
+		p = nil // a peer that is silent between messages holds nothing
 	}
 	s.part = p
 	if len(p) > 0 {
@@ -385,6 +453,7 @@ func (s *Source) put(seg segment) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
+		s.refused = ErrEnd
 		q.count.Dropped += int64(seg.n)
 		q.lost()
 		return false
@@ -404,20 +473,23 @@ func (s *Source) put(seg segment) bool {
 }
 
 // Finish ends the source: what its peer left unfinished is a message too, where the frame allows it.
+// The error tells that it does not, or that the queue has not taken all that the source found.
 func (s *Source) Finish() error {
 	s.q.intake.Lock()
 	defer s.q.intake.Unlock()
-	defer s.setPart(nil)
+	part := s.part
+	s.setPart(nil) // its room is the message's
 	switch {
+	case s.refused != nil:
 	case s.o.Whole:
-		s.putOwn(s.q.encode(nil, s.part))
-	case len(s.part) == 0 && s.long == 0:
+		s.putOwn(s.q.encode(nil, part))
+	case len(part) == 0 && s.long == 0:
 	case s.o.Frame.delimited():
-		s.convert(append(s.part, s.o.Frame.end()))
+		s.convert(append(part, s.o.Frame.end()))
 	default:
 		return io.ErrUnexpectedEOF
 	}
-	return nil
+	return s.refused
 }
 
 // Abort ends the source; what is unfinished is dropped.
@@ -440,7 +512,7 @@ func (q *Queue) Put(ctx context.Context, message []byte, peer string) (n int, se
 	n, seq, data, err := q.put(nil, message, peer)
 	for err == ErrFull && q.overflow == Block {
 		cost := len(data) + segCost
-		if err := q.wait(ctx, func() bool { return q.closed || q.fits(cost) }); err != nil {
+		if err := q.waitRoom(ctx, func() bool { return q.fits(cost) }); err != nil {
 			return 0, 0, err
 		}
 		n, seq, data, err = q.put(data, message, peer)

@@ -29,9 +29,14 @@ func openFolder(at int, path string) (fd int, err error) {
 	return fd, err
 }
 
-// folderReason puts into words what O_DIRECTORY|O_NOFOLLOW refuses.
+// noFolder tells what O_DIRECTORY|O_NOFOLLOW refuses.
+func noFolder(err error) bool {
+	return errors.Is(err, unix.ELOOP) || errors.Is(err, unix.EMLINK) || errors.Is(err, unix.ENOTDIR)
+}
+
+// folderReason puts it into words.
 func folderReason(err error) error {
-	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.EMLINK) || errors.Is(err, unix.ENOTDIR) {
+	if noFolder(err) {
 		return fmt.Errorf("not a directory, or a symbolic link to one: %w", err)
 	}
 	return err
@@ -156,6 +161,26 @@ func pollIn(fd int, d time.Duration) error {
 	}
 }
 
+// hungUp returns those of the connections fds whose other side has gone.
+func hungUp[V any](fds map[int]V) (gone []int) {
+	if len(fds) == 0 {
+		return nil
+	}
+	polls := make([]unix.PollFd, 0, len(fds))
+	for fd := range fds {
+		polls = append(polls, unix.PollFd{Fd: int32(fd)}) // POLLHUP is told unasked
+	}
+	if retry(func() error { _, err := unix.Poll(polls, 0); return err }) != nil {
+		return nil
+	}
+	for _, p := range polls {
+		if p.Revents&unix.POLLHUP != 0 {
+			gone = append(gone, int(p.Fd))
+		}
+	}
+	return gone
+}
+
 func shutdown(fd int) { unix.Shutdown(fd, unix.SHUT_RDWR) }
 
 // passedFDs takes the descriptors out of a message's ancillary data.
@@ -170,6 +195,14 @@ func passedFDs(oob []byte) []int {
 		}
 	}
 	return fds
+}
+
+// usable tells whether a descriptor that was handed over is what the wire asks for: one that would
+// block would stop all other sources of the queue as well.
+func usable(fd int) bool {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	_, file := isPipeOrFile(fd)
+	return err == nil && (file || flags&unix.O_NONBLOCK != 0)
 }
 
 // isPipeOrFile tells what kind of thing a descriptor is.
