@@ -92,6 +92,10 @@ func (out *bindOutput) run(ctx context.Context, c *cli.Call) error {
 		return err
 	}
 	o.Queue.CRLF = out.crlf
+	if o.Addr.Net == "udp" {
+		const most = 65507 // what IPv4 leaves of 64 KiB for a datagram's payload; IPv6 some bytes more
+		o.Queue.MaxMessage = min(o.Queue.MaxMessage, most)
+	}
 	if o.Listen, err = out.Listen(); err != nil {
 		return err
 	}

@@ -28,6 +28,7 @@ sockbox close --all`,
 	Exits: map[int]string{
 		0: "all are gone, and nothing was left in them",
 		1: "messages were left behind",
+		3: "no such buffer",
 	},
 	Setup: func(fs *pflag.FlagSet) cli.Run {
 		var cl closing

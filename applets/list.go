@@ -33,6 +33,7 @@ the table is for people.`,
 sockbox list
 sockbox list --quiet
 sockbox list --json mail`,
+	Exits: map[int]string{3: "no such buffer"},
 	Setup: func(fs *pflag.FlagSet) cli.Run {
 		var l listing
 		fs.BoolVarP(&l.names, "quiet", "q", false, "names only, one a line")

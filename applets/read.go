@@ -44,6 +44,7 @@ sockbox read --all mail
 sockbox read --json --peek mail`,
 	Exits: map[int]string{
 		1:   "no message is waiting",
+		3:   "no such buffer",
 		4:   "the buffer was closed, and empty, while waiting",
 		124: "no message came in time",
 	},

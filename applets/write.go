@@ -42,6 +42,7 @@ sockbox write --flush --timeout 5s mail 'END'
 sockbox write mail -- -n`,
 	Exits: map[int]string{
 		1:   "the buffer is full (with --no-wait, or when it drops the newest), or the message is too long",
+		3:   "no such buffer",
 		4:   "the buffer is being closed",
 		124: "there was no room, or with --flush no acknowledgement, in time",
 	},
@@ -52,7 +53,7 @@ sockbox write mail -- -n`,
 		fs.BoolVar(&w.whole, "whole", false, "standard input: all of it is one message")
 		fs.BoolVar(&w.flush, "flush", false, "wait until the peer's kernel has acknowledged it")
 		fs.BoolVar(&w.noWait, "no-wait", false, "do not wait for room: exit 1 when the buffer is full")
-		cli.Seconds(fs, &w.timeout, "timeout", "t", "wait at most `TIME` (0 = as long as it takes)")
+		cli.Seconds(fs, &w.timeout, "timeout", "t", "wait at most `TIME` for room, and with --flush for the peer (0 = as long as it takes)")
 		fs.BoolVar(&w.progress, "progress", false, "standard input: show size, rate and time left, on a terminal")
 		return w.run
 	},

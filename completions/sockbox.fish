@@ -142,7 +142,7 @@ complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -
 complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -l whole -d 'standard input: all of it is one message'
 complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -l flush -d 'wait until the peer'\''s kernel has acknowledged it'
 complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -l no-wait -d 'do not wait for room: exit 1 when the buffer is full'
-complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -s t -l timeout -x -d 'wait at most TIME (0 = as long as it takes)'
+complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -s t -l timeout -x -d 'wait at most TIME for room, and with --flush for the peer (0 = as long as it takes)'
 complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -l progress -d 'standard input: show size, rate and time left, on a terminal'
 complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -s q -l quiet -d 'no messages, only the exit status'
 complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -s h -l help -d 'show this help'

@@ -10,7 +10,9 @@ import (
 	"log/syslog"
 	"math/rand/v2"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"sockbox/applets/internal/life"
@@ -69,6 +71,7 @@ type daemon struct {
 	Options
 	queue    *buffer.Queue
 	stop     *life.Stop
+	stale    bool // a daemon that was killed had the name
 	log      func(format string, args ...any)
 	progress atomic.Int64 // grows whenever bytes move; what linger looks at
 }
@@ -93,6 +96,9 @@ func serve(ctx context.Context, o Options, e endpoint, io Streams) error {
 	}
 
 	d := &daemon{Options: o, stop: life.CatchSignals(ctx, started != nil), log: io.Tell}
+	if started != nil {
+		started.WhenAlone(func() { d.stop.Ask(true) })
+	}
 	lost := make(chan struct{}, 1)
 	o.Queue.Loss = func() {
 		select {
@@ -103,14 +109,12 @@ func serve(ctx context.Context, o Options, e endpoint, io Streams) error {
 	d.queue = buffer.NewQueue(o.Queue)
 	boundMemory(d.queue.Capacity())
 
-	entry, err := buffer.Hold(o.Name)
-	if errors.Is(err, buffer.ErrHeld) {
-		return whoHolds(o.Name, err)
-	}
+	entry, err := hold(d.stop.Context(), o.Name)
 	if err != nil {
 		return err
 	}
 	defer entry.Remove()
+	d.stale = entry.Stale()
 	if err := e.open(d.stop.Context(), d); err != nil {
 		return err
 	}
@@ -138,8 +142,14 @@ func serve(ctx context.Context, o Options, e endpoint, io Streams) error {
 	go d.logLosses(asked, lost)
 	abandon, cancel := d.abandon()
 	defer cancel()
+	stopping := sync.OnceFunc(func() {
+		if started == nil { // one in the background is not the service that the variable is about
+			life.Notify("STOPPING=1")
+		}
+	})
+	context.AfterFunc(asked, stopping)
 	err = e.run(asked, abandon, d)
-	life.Notify("STOPPING=1")
+	stopping()
 	d.queue.Close()
 	d.queue.WaitLeases(abandon)
 	left := d.queue.Left()
@@ -181,7 +191,10 @@ func ready(d *daemon, started *life.Daemon, entry *buffer.Entry, host *buffer.Ho
 			return err
 		}
 	}
-	return life.Notify("READY=1\nSTATUS=" + s.Endpoint)
+	if err := life.Notify("READY=1\nSTATUS=" + s.Endpoint); err != nil {
+		io.Tell("%v", err) // whom it concerns waits in vain, the buffer works
+	}
+	return nil
 }
 
 // abandon ends when the linger time has gone by without a byte moving, counted from the request to
@@ -253,17 +266,57 @@ func boundMemory(capacity int) {
 	debug.SetMemoryLimit(int64(capacity) + rest)
 }
 
-func whoHolds(name string, err error) error {
-	c, openErr := buffer.Open(name)
-	if openErr != nil {
-		return err
+// dying is how long a process that has been killed may take to end: the kernel gives back what it
+// had one after the other, and only after kill(1) has returned.
+const dying = time.Second
+
+// hold takes the name. Where somebody has it the error says who; where nobody answers for it, as
+// its daemon is not ready yet or is being killed, it is tried again for a moment.
+func hold(ctx context.Context, name string) (*buffer.Entry, error) {
+	for end := time.Now().Add(dying); ; {
+		entry, err := buffer.Hold(name)
+		if !errors.Is(err, buffer.ErrHeld) {
+			return entry, err
+		}
+		s, ok := holder(name)
+		if ok {
+			return nil, fmt.Errorf("%w by pid %d (%s, %s)", err, s.PID, s.Kind, s.Endpoint)
+		}
+		if !patience(ctx, end) {
+			return nil, err
+		}
+	}
+}
+
+func holder(name string) (buffer.Stat, bool) {
+	c, err := buffer.Open(name)
+	if err != nil {
+		return buffer.Stat{}, false
 	}
 	defer c.Close()
-	s, statErr := c.Stat()
-	if statErr != nil {
-		return err
+	s, err := c.Stat()
+	return s, err == nil
+}
+
+// listen calls bind, which makes a listening socket. Where a daemon was killed that had the name,
+// an address that is in use may be free in a moment.
+func (d *daemon) listen(ctx context.Context, bind func() error) error {
+	end := time.Now().Add(dying)
+	err := bind()
+	for d.stale && errors.Is(err, syscall.EADDRINUSE) && patience(ctx, end) {
+		err = bind()
 	}
-	return fmt.Errorf("%w by pid %d (%s, %s)", err, s.PID, s.Kind, s.Endpoint)
+	return err
+}
+
+// patience waits a little, until end.
+func patience(ctx context.Context, end time.Time) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(10 * time.Millisecond):
+		return time.Now().Before(end)
+	}
 }
 
 // toSyslog is for a daemon whose log goes away with it.

@@ -78,7 +78,10 @@ func (in *input) open(ctx context.Context, d *daemon) (err error) {
 			err = nil
 		}
 	case in.Addr.Net == "udp":
-		in.packet, err = sock.ListenPacket(ctx, in.Addr, in.Listen)
+		err = d.listen(ctx, func() (err error) {
+			in.packet, err = sock.ListenPacket(ctx, in.Addr, in.Listen)
+			return err
+		})
 	case in.Addr.Net == "fifo":
 		var f *os.File
 		var created bool
@@ -98,7 +101,10 @@ func (in *input) open(ctx context.Context, d *daemon) (err error) {
 			in.file = got.File
 		}
 	default:
-		in.ln, err = sock.Listen(ctx, in.Addr, in.Listen)
+		err = d.listen(ctx, func() (err error) {
+			in.ln, err = sock.Listen(ctx, in.Addr, in.Listen)
+			return err
+		})
 	}
 	if err == nil && in.packet != nil && d.queue.Frame() != buffer.Datagram {
 		err = fmt.Errorf("%s: a socket for datagrams needs --frame datagram", in.Addr)

@@ -65,9 +65,10 @@ func (out *output) open(ctx context.Context, d *daemon) error {
 		return fmt.Errorf("%s: a socket for datagrams needs --frame datagram", out.Addr)
 	}
 	if out.ListenAt && out.Addr.Net != "fd" {
-		ln, err := sock.Listen(ctx, out.Addr, out.Listen)
-		out.ln = ln
-		return err
+		return d.listen(ctx, func() (err error) {
+			out.ln, err = sock.Listen(ctx, out.Addr, out.Listen)
+			return err
+		})
 	}
 	if out.Addr.Net == "fd" {
 		return out.inherit()
@@ -470,14 +471,17 @@ func (l *link) giveBack() (n int) {
 }
 
 // discard reads what the peer sends back, and drops it: a peer that is not read from would stop.
-// The peer's end of sending is not the end of the link; its reset is.
+// The peer's end of sending is not the end of the link; its reset is, and comes when the peer has
+// gone and something is sent to it: what was sent then has to be sent again.
 func (l *link) discard(out *output) error {
 	b := make([]byte, 4<<10)
 	for {
 		n, err := l.conn.Read(b)
 		out.discarded.Add(int64(n))
 		switch {
-		case err == io.EOF, errors.Is(err, net.ErrClosed):
+		case err == io.EOF:
+			return sock.WaitBroken(l.conn)
+		case errors.Is(err, net.ErrClosed):
 			return nil
 		case errors.Is(err, syscall.ECONNREFUSED) && out.Addr.Net == "udp":
 		case err != nil:
