@@ -29,13 +29,13 @@ sockbox:
 check: lint test ## everything that a change must pass
 
 lint:
-	@bad=$$(gofmt -l *.go applets buffer) && [ -z "$$bad" ] || { echo "gofmt: $$bad"; exit 1; }
+	@bad=$$(gofmt -l *.go applets buffer scripts) && [ -z "$$bad" ] || { echo "gofmt: $$bad"; exit 1; }
 	$(GO) vet ./...
 	@if command -v staticcheck >/dev/null; then echo staticcheck ./...; staticcheck ./...; \
 	else echo 'staticcheck: not here, skipped'; fi
 	@if command -v shellcheck >/dev/null; then \
 		files=$$(find scripts .ci/run -type f \( -name '*.sh' -o -perm -100 \) 2>/dev/null); \
-		echo shellcheck $$files; [ -z "$$files" ] || shellcheck $$files; \
+		echo shellcheck -x $$files; [ -z "$$files" ] || shellcheck -x $$files; \
 	else echo 'shellcheck: not here, skipped'; fi
 
 test: ## run all tests, with the race detector where it can be had
@@ -70,10 +70,12 @@ install: sockbox ## install into DESTDIR and PREFIX: the program, man pages, com
 	./sockbox help --man >$(MANDIR)/sockbox.1
 	@for name in $$(./sockbox --list) help; do \
 		./sockbox help --man "$$name" >"$(MANDIR)/sockbox-$$name.1" || exit 1; \
-		case $$name in *-*) ;; *) continue ;; esac; \
+	done
+	@links=$$(mktemp -d) && trap 'rm -rf "$$links"' EXIT && ./sockbox --install "$$links" && \
+	for name in $$(cd "$$links" && ls | grep -e -); do \
 		echo "link $$name"; \
 		ln -sf sockbox "$(BINDIR)/$$name" && \
-		ln -sf "sockbox-$$name.1" "$(MANDIR)/$$name.1" && \
+		ln -sf "sockbox-$${name#sock-}.1" "$(MANDIR)/$$name.1" && \
 		ln -sf sockbox "$(BASHDIR)/$$name" && \
 		ln -sf sockbox.fish "$(FISHDIR)/$$name.fish" || exit 1; \
 	done

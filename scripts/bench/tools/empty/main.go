@@ -1,0 +1,4 @@
+// Empty is what every start of a Go program costs.
+package main
+
+func main() {}
