@@ -173,10 +173,7 @@ func TestTables(t *testing.T) {
 }
 
 func TestManIsWellFormed(t *testing.T) {
-	mandoc, err := exec.LookPath("mandoc")
-	if err != nil {
-		t.Skip("mandoc is not here")
-	}
+	mandoc := peer(t, "mandoc")
 	for _, a := range table() {
 		if a.Name == "worker" {
 			continue
@@ -196,10 +193,7 @@ func TestManIsWellFormed(t *testing.T) {
 // What is written comes out as it is: no line of ours is taken for a request, no hyphen or quote
 // for a typographic one.
 func TestManShowsTextAsItIs(t *testing.T) {
-	mandoc, err := exec.LookPath("mandoc")
-	if err != nil {
-		t.Skip("mandoc is not here")
-	}
+	mandoc := peer(t, "mandoc")
 	text, err := pages.Man("bind-output", table())
 	if err != nil {
 		t.Fatal(err)
@@ -304,10 +298,7 @@ var completed = []struct {
 }
 
 func TestBashCompletion(t *testing.T) {
-	bash, err := exec.LookPath("bash")
-	if err != nil {
-		t.Skip("bash is not here")
-	}
+	bash := peer(t, "bash")
 	dir, env := stage(t, "bash")
 	run := func(script string, args ...string) string {
 		cmd := exec.Command(bash, append([]string{"--norc", "-c", script, "bash"}, args...)...)
@@ -353,10 +344,7 @@ func TestBashCompletion(t *testing.T) {
 }
 
 func TestFishCompletion(t *testing.T) {
-	fish, err := exec.LookPath("fish")
-	if err != nil {
-		t.Skip("fish is not here")
-	}
+	fish := peer(t, "fish")
 	dir, env := stage(t, "fish")
 	for _, c := range completed {
 		line := strings.TrimSuffix(c.words, "|")
@@ -379,10 +367,7 @@ func TestFishCompletion(t *testing.T) {
 }
 
 func TestZshCompletionParses(t *testing.T) {
-	zsh, err := exec.LookPath("zsh")
-	if err != nil {
-		t.Skip("zsh is not here")
-	}
+	zsh := peer(t, "zsh")
 	dir, env := stage(t, "zsh")
 	// It can be evaluated as well as found in fpath, and write stays with the system.
 	cmd := exec.Command(zsh, "-f", "-c", `zsh -n completion && autoload -Uz compinit && compinit -u -D && source ./completion && print -- $_comps[sockbox] $_comps[sock-read] $_comps[write]`)
@@ -416,4 +401,18 @@ func TestOurs(t *testing.T) {
 			t.Errorf("Ours(%q) = %v, want %v", name, got, want)
 		}
 	}
+}
+
+// peer returns the path of a program that a test needs. Without it the test is left out, or fails
+// where skips are forbidden (SOCKBOX_NO_SKIP=1).
+func peer(t *testing.T, program string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil && os.Getenv("SOCKBOX_NO_SKIP") != "" {
+		t.Fatalf("%s is not installed, and skips are forbidden", program)
+	}
+	if err != nil {
+		t.Skipf("%s is not here", program)
+	}
+	return path
 }
