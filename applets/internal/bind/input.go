@@ -109,6 +109,9 @@ func (in *input) open(ctx context.Context, d *daemon) (err error) {
 	if err == nil && in.packet != nil && d.queue.Frame() != buffer.Datagram {
 		err = fmt.Errorf("%s: a socket for datagrams needs --frame datagram", in.Addr)
 	}
+	if err == nil && in.packet == nil && d.queue.Frame() == buffer.Datagram {
+		err = fmt.Errorf("%s: --frame datagram needs a socket for datagrams, and this is a stream", in.Addr)
+	}
 	if err != nil {
 		in.close()
 	}

@@ -71,6 +71,9 @@ func (out *output) open(ctx context.Context, d *daemon) error {
 		})
 	}
 	if out.Addr.Net == "fd" {
+		if d.queue.Frame() == buffer.Datagram {
+			return fmt.Errorf("%s: --frame datagram needs a socket for datagrams that knows its peer: use udp://HOST:PORT", out.Addr)
+		}
 		return out.inherit()
 	}
 	l, err := out.dial(ctx)
