@@ -39,6 +39,10 @@ lint:
 	else echo 'shellcheck: not here, skipped'; fi
 
 test: ## run all tests, with the race detector where it can be had
+	@for peer in $$(grep -oh '^\[!peer:[^]]*\]' testdata/*.txtar | sed 's/.*://; s/]//' | sort -u); do \
+		command -v "$$peer" >/dev/null || \
+		echo "$$peer is not installed: $$(grep -l "^\[!peer:$$peer\]" testdata/*.txtar | wc -l) scripts are left out, or parts of them"; \
+	done
 	@if $(RACE); then echo '$(GO) test -race ./...'; $(GO) test -race ./...; \
 	else echo '$(GO) test ./... (without -race: no C compiler)'; $(GO) test ./...; fi
 
