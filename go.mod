@@ -3,6 +3,7 @@ module sockbox
 go 1.26.0
 
 require (
+	filippo.io/nistec v0.0.4
 	github.com/mattn/go-isatty v0.0.24
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/spf13/pflag v1.0.10

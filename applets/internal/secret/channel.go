@@ -1,0 +1,184 @@
+package secret
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/subtle"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"time"
+)
+
+// The channel: TLS 1.3 for secrecy, and inside it SPAKE2 for the key. The certificate is made
+// anew by each process and never checked; what binds the two layers is the TLS exporter (RFC 9266),
+// which goes into SPAKE2's confirmations: somebody in the middle has two TLS sessions, and so two
+// different ones.
+//
+//	dialler                           listener
+//	         TLS 1.3 handshake, ALPN sockbox/1
+//	pA (65 bytes)              ->
+//	                           <-     pB (65), confirmB (32)
+//	confirmA (32), request     ->
+//	                           <-     answer
+//
+// The listener shows its confirmation first: a listener that does not hold the key never sees the
+// dialler's, and the dialler sends nothing of its request to it. A dialler that does not hold the
+// key has spent one guess by then, whether it goes on or not; Gate counts it so.
+
+// ALPN is the protocol's name within TLS.
+const ALPN = "sockbox/1"
+
+// HandshakeTime is how long a peer may take until the key is proven.
+const HandshakeTime = 5 * time.Second
+
+// What a channel is for. A proof for one purpose is none for another.
+const (
+	ForTrigger = "trigger"
+)
+
+// ErrRefused says that the peer does not hold the same key.
+var ErrRefused = errors.New("the key was refused")
+
+func identities(purpose string) (dialler, listener string) {
+	return "sockbox client " + purpose, "sockbox server " + purpose
+}
+
+// Dial proves key to the listener at the other end of c and has it prove the same. Nothing but the
+// proof is sent before the listener has. With ErrRefused the keys differ; each try is a guess for a
+// listener that does not know the key, so it is not tried again. The channel takes c over: closing
+// it closes c, and so does an error.
+func Dial(ctx context.Context, c net.Conn, key Key, purpose string) (*tls.Conn, error) {
+	t := tls.Client(c, &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		NextProtos:             []string{ALPN},
+		InsecureSkipVerify:     true, // SPAKE2 does it, bound to this very session
+		SessionTicketsDisabled: true,
+		ServerName:             "sockbox", // sent in clear, and says nothing
+	})
+	err := prove(ctx, t, func() error {
+		p, err := begin(true, key, purpose)
+		if err != nil {
+			return err
+		}
+		if _, err := t.Write(p.share); err != nil {
+			return err
+		}
+		b := make([]byte, shareSize+confirmSize)
+		if _, err := io.ReadFull(t, b); err != nil {
+			return err
+		}
+		k, err := finish(t, p, b[:shareSize])
+		if err != nil {
+			return err
+		}
+		if subtle.ConstantTimeCompare(b[shareSize:], k.confirmB) != 1 {
+			return ErrRefused
+		}
+		_, err = t.Write(k.confirmA)
+		return err
+	})
+	return t, err
+}
+
+// Accept is the listener's part of Dial. When it returns without an error the dialler has proven
+// that it holds key.
+func (l *Identity) Accept(ctx context.Context, c net.Conn, key Key, purpose string) (*tls.Conn, error) {
+	t := tls.Server(c, l.config)
+	err := prove(ctx, t, func() error {
+		p, err := begin(false, key, purpose)
+		if err != nil {
+			return err
+		}
+		b := make([]byte, shareSize)
+		if _, err := io.ReadFull(t, b); err != nil {
+			return err
+		}
+		k, err := finish(t, p, b)
+		if err != nil {
+			return err
+		}
+		if _, err := t.Write(append(p.share, k.confirmB...)); err != nil {
+			return err
+		}
+		theirs := make([]byte, confirmSize)
+		if _, err := io.ReadFull(t, theirs); err != nil {
+			return fmt.Errorf("%w, or the peer went away: %w", ErrRefused, err)
+		}
+		if subtle.ConstantTimeCompare(theirs, k.confirmA) != 1 {
+			return ErrRefused
+		}
+		return nil
+	})
+	return t, err
+}
+
+// prove runs the handshake and f, both together within HandshakeTime and ctx. With an error the
+// connection is closed.
+func prove(ctx context.Context, t *tls.Conn, f func() error) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, HandshakeTime)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { t.NetConn().SetDeadline(time.Unix(1, 0)) })
+	defer func() {
+		if !stop() && err == nil {
+			err = context.Cause(ctx)
+		}
+		if err != nil {
+			t.NetConn().Close()
+		}
+	}()
+	if err := t.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	if s := t.ConnectionState(); s.Version != tls.VersionTLS13 || s.NegotiatedProtocol != ALPN {
+		return errors.New("the other side is not sockbox")
+	}
+	return f()
+}
+
+func begin(dials bool, key Key, purpose string) (*party, error) {
+	w, err := key.scalar()
+	if err != nil {
+		return nil, err
+	}
+	a, b := identities(purpose)
+	return newParty(dials, a, b, w)
+}
+
+// finish binds the exchange to the TLS session (RFC 9266, tls-exporter).
+func finish(t *tls.Conn, p *party, theirs []byte) (*keys, error) {
+	s := t.ConnectionState()
+	bound, err := s.ExportKeyingMaterial("EXPORTER-Channel-Binding", nil, 32)
+	if err != nil {
+		return nil, err
+	}
+	return p.finish(theirs, bound)
+}
+
+// An Identity is what a listener needs to speak TLS: a certificate that nobody checks, made once.
+type Identity struct{ config *tls.Config }
+
+// NewIdentity makes one. It is used for any number of channels at the same time.
+func NewIdentity() (*Identity, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().AddDate(100, 0, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	return &Identity{&tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		NextProtos:             []string{ALPN},
+		SessionTicketsDisabled: true,
+		Certificates:           []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+	}}, nil
+}

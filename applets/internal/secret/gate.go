@@ -1,0 +1,240 @@
+package secret
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// The bounds of a listener whose peers have yet to prove a key.
+const (
+	maxUnproven = 64  // connections at once
+	perAddress  = 5   // failed proofs a second
+	perAll      = 100 // and from all addresses together
+)
+
+// ErrReplaced ends the wait of a connection whose place went to a newer one.
+var ErrReplaced = errors.New("too many connections that have not proven the key")
+
+// A Gate paces guesses at a key, by delay and never by locking out: at most so many failed proofs a
+// second from one address (for IPv6 from one /64, which is what one user gets), and so many in all.
+// Addresses take turns, so that a flood from some does not keep the others waiting. A proof that
+// succeeds costs nothing. Of the connections that wait, the oldest of the address that has the most
+// makes room for a newer one.
+type Gate struct {
+	mu    sync.Mutex
+	all   bucket
+	addrs map[netip.Prefix]*address
+	turns []*address // those with somebody waiting, in the order in which they take turns
+	count int        // connections admitted
+	timer *time.Timer
+	now   func() time.Time // time.Now; tests have their own
+}
+
+type address struct {
+	prefix  netip.Prefix
+	bucket  bucket
+	members []*Turn // admitted and not done, oldest first
+	waiting []*Turn
+}
+
+// A bucket holds what may still be spent; it fills up at its own size a second.
+type bucket struct {
+	size, level float64
+	at          time.Time
+}
+
+func (b *bucket) fill(now time.Time) {
+	if b.at.IsZero() {
+		b.level = b.size
+	} else {
+		b.level = min(b.size, b.level+b.size*now.Sub(b.at).Seconds())
+	}
+	b.at = now
+}
+
+// wait is how long it takes until one can be spent.
+func (b *bucket) wait() time.Duration {
+	return time.Duration(max(0, 1-b.level) / b.size * float64(time.Second))
+}
+
+// NewGate returns a gate. It needs no closing.
+func NewGate() *Gate {
+	return &Gate{all: bucket{size: perAll}, addrs: map[netip.Prefix]*address{}, now: time.Now}
+}
+
+// A Turn is one connection's way through the gate.
+type Turn struct {
+	gate     *Gate
+	conn     net.Conn
+	address  *address
+	granted  chan struct{}
+	replaced chan struct{}
+	spent    bool
+	done     bool
+}
+
+// Admit takes a connection in. It may close another one, whose Wait then fails. The caller calls
+// Done.
+func (g *Gate) Admit(c net.Conn) *Turn {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p := prefix(c.RemoteAddr())
+	a := g.addrs[p]
+	if a == nil {
+		a = &address{prefix: p, bucket: bucket{size: perAddress}}
+		g.addrs[p] = a
+	}
+	t := &Turn{gate: g, conn: c, address: a, granted: make(chan struct{}), replaced: make(chan struct{})}
+	a.members = append(a.members, t)
+	g.count++
+	if g.count > maxUnproven {
+		most := a
+		for _, other := range g.addrs {
+			if len(other.members) > len(most.members) {
+				most = other
+			}
+		}
+		old := most.members[0]
+		close(old.replaced)
+		old.conn.Close()
+		g.drop(old)
+	}
+	return t
+}
+
+// Wait returns when the connection may try its proof.
+func (t *Turn) Wait(ctx context.Context) error {
+	g := t.gate
+	g.mu.Lock()
+	if !t.done {
+		if len(t.address.waiting) == 0 {
+			g.turns = append(g.turns, t.address)
+		}
+		t.address.waiting = append(t.address.waiting, t)
+		g.grant()
+	}
+	g.mu.Unlock()
+	select {
+	case <-t.granted:
+		return nil
+	case <-t.replaced:
+		return ErrReplaced
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Done says how the proof went. Only the first call counts.
+func (t *Turn) Done(proven bool) {
+	g := t.gate
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t.done {
+		return
+	}
+	if proven && t.spent {
+		t.address.bucket.level = min(t.address.bucket.size, t.address.bucket.level+1)
+		g.all.level = min(g.all.size, g.all.level+1)
+	}
+	g.drop(t)
+	g.grant()
+}
+
+// drop forgets a connection. mu is held.
+func (g *Gate) drop(t *Turn) {
+	t.done = true
+	g.count--
+	a := t.address
+	a.members = remove(a.members, t)
+	a.waiting = remove(a.waiting, t)
+	if len(a.waiting) == 0 {
+		g.turns = remove(g.turns, a)
+	}
+	if len(a.members) == 0 {
+		if a.bucket.fill(g.now()); a.bucket.level >= a.bucket.size {
+			delete(g.addrs, a.prefix) // nothing to remember
+		} else if len(g.addrs) > 4*maxUnproven {
+			g.forget()
+		}
+	}
+}
+
+// forget drops the addresses whose bucket is full again.
+func (g *Gate) forget() {
+	now := g.now()
+	for p, a := range g.addrs {
+		if a.bucket.fill(now); len(a.members) == 0 && a.bucket.level >= a.bucket.size {
+			delete(g.addrs, p)
+		}
+	}
+}
+
+// grant lets in as many as may go now, one from each address in turn, and comes back when the next
+// may. mu is held.
+func (g *Gate) grant() {
+	now := g.now()
+	g.all.fill(now)
+	next := time.Duration(-1)
+	for i := 0; i < len(g.turns); {
+		if g.all.level < 1 {
+			next = g.all.wait()
+			break
+		}
+		a := g.turns[i]
+		a.bucket.fill(now)
+		if a.bucket.level < 1 {
+			if w := a.bucket.wait(); next < 0 || w < next {
+				next = w
+			}
+			i++
+			continue
+		}
+		t := a.waiting[0]
+		a.waiting = a.waiting[1:]
+		a.bucket.level--
+		g.all.level--
+		t.spent = true
+		close(t.granted)
+		g.turns = remove(g.turns, a)
+		if len(a.waiting) > 0 {
+			g.turns = append(g.turns, a) // behind the others
+		}
+	}
+	if next >= 0 {
+		if g.timer != nil {
+			g.timer.Stop()
+		}
+		g.timer = time.AfterFunc(next+time.Millisecond, func() {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			g.grant()
+		})
+	}
+}
+
+func remove[T comparable](s []T, v T) []T {
+	for i, x := range s {
+		if x == v {
+			return append(s[:i:i], s[i+1:]...)
+		}
+	}
+	return s
+}
+
+// prefix is what counts as one address.
+func prefix(a net.Addr) netip.Prefix {
+	var ip netip.Addr
+	if ap, err := netip.ParseAddrPort(a.String()); err == nil {
+		ip = ap.Addr().Unmap().WithZone("")
+	}
+	bits := ip.BitLen()
+	if ip.Is6() {
+		bits = 64
+	}
+	p, _ := ip.Prefix(bits)
+	return p
+}

@@ -1,0 +1,201 @@
+package secret
+
+import (
+	"context"
+	"errors"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// from is a connection of which only the peer's address matters.
+type from struct {
+	net.Conn
+	addr   net.Addr
+	closed chan struct{}
+}
+
+func conn(ip string) *from {
+	return &from{addr: &net.TCPAddr{IP: net.ParseIP(ip), Port: 1}, closed: make(chan struct{})}
+}
+
+func (c *from) RemoteAddr() net.Addr { return c.addr }
+func (c *from) Close() error         { close(c.closed); return nil }
+
+// One address may fail five times at once, and then five times a second.
+func TestGatePacesOneAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate()
+		start := time.Now()
+		for range 25 {
+			turn := g.Admit(conn("10.0.0.1"))
+			if err := turn.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			turn.Done(false)
+		}
+		if d := time.Since(start); d < 3900*time.Millisecond || d > 4500*time.Millisecond {
+			t.Errorf("25 failures took %v, want 4 s: 5 and then 5 a second", d)
+		}
+	})
+}
+
+// A proof that succeeds does not count.
+func TestGateSuccessIsFree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate()
+		start := time.Now()
+		for range 1000 {
+			turn := g.Admit(conn("10.0.0.1"))
+			if err := turn.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			turn.Done(true)
+		}
+		if d := time.Since(start); d > 0 {
+			t.Errorf("1,000 successes took %v", d)
+		}
+	})
+}
+
+// All addresses together may fail a hundred times a second.
+func TestGatePacesAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate()
+		start := time.Now()
+		for i := range 300 {
+			turn := g.Admit(conn(net.IPv4(10, 0, byte(i>>8), byte(i)).String()))
+			if err := turn.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			turn.Done(false)
+		}
+		if d := time.Since(start); d < 1900*time.Millisecond || d > 2500*time.Millisecond {
+			t.Errorf("300 failures from 300 addresses took %v, want 2 s", d)
+		}
+	})
+}
+
+// An IPv6 user has a whole /64 to come from.
+func TestGateTakesASixtyFourAsOne(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{"2001:db8::1", "2001:db8::ffff:2", true},
+		{"2001:db8::1", "2001:db8:0:1::1", false},
+		{"10.0.0.1", "10.0.0.2", false},
+		{"10.0.0.1", "::ffff:10.0.0.1", true},
+	} {
+		if got := prefix(conn(c.a).addr) == prefix(conn(c.b).addr); got != c.same {
+			t.Errorf("%s and %s: one address = %v", c.a, c.b, got)
+		}
+	}
+}
+
+// Under a flood from one address, another gets its turn at once.
+func TestGateTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate()
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 50 {
+			go func() {
+				for ctx.Err() == nil {
+					turn := g.Admit(conn("10.0.0.1"))
+					turn.Wait(ctx)
+					turn.Done(false)
+				}
+			}()
+		}
+		synctest.Wait()
+		time.Sleep(3 * time.Second)
+		start := time.Now()
+		turn := g.Admit(conn("10.0.0.2"))
+		if err := turn.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		turn.Done(true)
+		if d := time.Since(start); d > 100*time.Millisecond {
+			t.Errorf("the other address waited %v", d)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+// The 65th connection takes the place of the oldest from the address that has the most, not of one
+// from elsewhere.
+func TestGateReplaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate()
+		good := conn("10.0.0.2")
+		g.Admit(good)
+		var flood []*from
+		for range maxUnproven - 1 {
+			c := conn("10.0.0.1")
+			flood = append(flood, c)
+			g.Admit(c)
+		}
+		waits := g.Admit(conn("10.0.0.3"))
+		select {
+		case <-flood[0].closed:
+		default:
+			t.Error("the oldest of the flood was not closed")
+		}
+		select {
+		case <-good.closed:
+			t.Error("a connection from elsewhere was closed")
+		case <-flood[1].closed:
+			t.Error("two were closed")
+		default:
+		}
+		if err := waits.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestGateReplacedWhileWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate()
+		errs := make(chan error, maxUnproven)
+		for range maxUnproven {
+			turn := g.Admit(conn("10.0.0.1"))
+			go func() { errs <- turn.Wait(context.Background()) }()
+		}
+		synctest.Wait() // five have got through
+		for range 10 {
+			g.Admit(conn("10.0.0.1"))
+		}
+		synctest.Wait()
+		replaced := 0
+		for len(errs) > 0 {
+			if err := <-errs; errors.Is(err, ErrReplaced) {
+				replaced++
+			}
+		}
+		if replaced == 0 {
+			t.Error("nobody was told that it was replaced")
+		}
+		time.Sleep(time.Minute) // the others get their turns
+		synctest.Wait()
+	})
+}
+
+// Nothing is kept of who has gone.
+func TestGateForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate()
+		for i := range 20000 {
+			turn := g.Admit(conn(net.IPv4(10, 1, byte(i>>8), byte(i)).String()))
+			if err := turn.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			turn.Done(false)
+		}
+		if n := len(g.addrs); n > 8*maxUnproven {
+			t.Errorf("%d addresses are remembered", n)
+		}
+	})
+}

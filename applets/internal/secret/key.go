@@ -1,0 +1,174 @@
+// Package secret is about keys: where a key comes from, and the channel on which two sides prove
+// to each other that they hold the same one.
+package secret
+
+import (
+	"bytes"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// A Key is a secret that both ends hold. It does not print: a format verb shows no byte of it.
+type Key struct{ text []byte }
+
+// maxKey bounds what is read from a file that may not be a key.
+const maxKey = 4096
+
+// ErrBadKey is what an error about a text that cannot be a key is.
+var ErrBadKey = errors.New("not a key")
+
+// Environment is the variable that the operand "+" stands for.
+const Environment = "SOCKBOX_KEY"
+
+// ReadKey takes a key as an operand gives it:
+//
+//	KEY        the text itself
+//	text:KEY   the same, for a text that looks like one of the forms below
+//	@FILE      the first line of a file that nobody else can read
+//	env:VAR    the value of a variable
+//	+          the value of $SOCKBOX_KEY
+//	fd:N       the first line from an inherited descriptor
+//	-          the first line of stdin
+//
+// From a descriptor no byte beyond the line is taken.
+func ReadKey(operand string, stdin io.Reader) (Key, error) {
+	var text []byte
+	var err error
+	form, rest, _ := strings.Cut(operand, ":")
+	switch {
+	case operand == "-":
+		text, err = firstLine(stdin)
+		err = about("stdin", err)
+	case operand == "+":
+		text, err = variable(Environment)
+	case strings.HasPrefix(operand, "@"):
+		text, err = readFile(operand[1:])
+	case form == "env" && rest != "":
+		text, err = variable(rest)
+	case form == "fd" && rest != "":
+		text, err = readDescriptor(rest)
+	case form == "text":
+		text = []byte(rest)
+	default:
+		text = []byte(operand)
+	}
+	switch {
+	case err != nil:
+		return Key{}, err
+	case len(text) == 0:
+		return Key{}, fmt.Errorf("%w: it is empty", ErrBadKey)
+	case len(text) > maxKey:
+		return Key{}, fmt.Errorf("%w: it is longer than %d bytes", ErrBadKey, maxKey)
+	}
+	return Key{text}, nil
+}
+
+func about(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("the key from %s: %w", what, err)
+}
+
+func variable(name string) ([]byte, error) {
+	v, ok := os.LookupEnv(name)
+	if !ok {
+		return nil, about("$"+name, errors.New("the variable is not set"))
+	}
+	return []byte(v), nil
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, about(path, errors.Unwrap(err))
+	}
+	defer f.Close()
+	// What is asked is the file that was opened, not the one that has the path now. A pipe, as in
+	// @<(COMMAND), belongs to the caller and its mode says so.
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, about(path, err)
+	}
+	if fi.IsDir() {
+		return nil, about(path, errors.New("it is a directory"))
+	}
+	if mode := fi.Mode().Perm(); mode&0o077 != 0 {
+		return nil, about(path, fmt.Errorf("others may use the file, its mode is %04o (chmod 600 makes it private)", mode))
+	}
+	text, err := firstLine(f)
+	return text, about(path, err)
+}
+
+func readDescriptor(s string) ([]byte, error) {
+	fd, err := strconv.ParseUint(s, 10, 31)
+	if err != nil {
+		return nil, about("fd:"+s, errors.New("not a descriptor's number"))
+	}
+	f := os.NewFile(uintptr(fd), "fd:"+s)
+	text, err := firstLine(f)
+	if fd > 2 {
+		f.Close() // no child of ours is to find it
+	}
+	if path := (*os.PathError)(nil); errors.As(err, &path) {
+		err = path.Err
+	}
+	return text, about("fd:"+s, err)
+}
+
+// firstLine reads byte by byte: what follows the line belongs to somebody else.
+func firstLine(r io.Reader) ([]byte, error) {
+	var line []byte
+	b := make([]byte, 1)
+	for len(line) <= maxKey {
+		n, err := r.Read(b)
+		if n == 1 {
+			if b[0] == '\n' {
+				break
+			}
+			line = append(line, b[0])
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return bytes.TrimSuffix(line, []byte{'\r'}), nil
+}
+
+// Format keeps the key out of every message.
+func (k Key) Format(s fmt.State, _ rune) { io.WriteString(s, "[key]") }
+
+// Equal compares the key with text in constant time. It is for the plain wire, where the key itself
+// is sent.
+func (k Key) Equal(text []byte) bool {
+	a, b := sha256.Sum256(k.text), sha256.Sum256(text)
+	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
+}
+
+// Line returns the key as the plain wire has it, and an error for a key that the wire cannot carry.
+func (k Key) Line() ([]byte, error) {
+	if bytes.ContainsAny(k.text, "\n\r") {
+		return nil, errors.New("a key with a line's end in it cannot go over the plain wire")
+	}
+	return append(bytes.Clone(k.text), '\n'), nil
+}
+
+// scalar is the key as SPAKE2 wants it (w). RFC 9382 asks for a memory-hard hash where what is
+// stored is less than the key; here both sides hold the key itself, and a trigger takes milliseconds.
+func (k Key) scalar() ([]byte, error) {
+	wide, err := hkdf.Key(sha256.New, k.text, []byte("sockbox-spake2-v1"), "", wideSize)
+	if err != nil {
+		return nil, err
+	}
+	return scalar(wide), nil
+}
