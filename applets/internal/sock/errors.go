@@ -22,7 +22,7 @@ func fail(subject string, err error) error {
 	if err == nil {
 		return nil
 	}
-	err = cause(err)
+	err = Reason(err)
 	var dns *net.DNSError
 	if errors.As(err, &dns) && dns.Name != "" {
 		subject = show(dns.Name) // the port has no part in it
@@ -30,9 +30,10 @@ func fail(subject string, err error) error {
 	return fmt.Errorf("%s: %w", subject, err)
 }
 
-// cause takes off what package net and package os wrap around a reason:
-// operation, network and addresses, all of which the subject says already.
-func cause(err error) error {
+// Reason takes off what package net and package os wrap around a reason:
+// operation, network and addresses, all of which a message's subject says
+// already.
+func Reason(err error) error {
 	for {
 		switch e := err.(type) {
 		case *net.OpError:
