@@ -13,6 +13,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"os"
 	"time"
 )
 
@@ -43,8 +44,19 @@ const (
 	ForTrigger = "trigger"
 )
 
-// ErrRefused says that the peer does not hold the same key.
-var ErrRefused = errors.New("the key was refused")
+var (
+	// ErrRefused says that the peer does not hold the same key.
+	ErrRefused = errors.New("the key was refused")
+
+	// ErrForeign says that the peer speaks something else.
+	ErrForeign = errors.New("the other side does not speak " + ALPN)
+)
+
+// errSlow says that a peer took more than HandshakeTime. It is os.ErrDeadlineExceeded.
+type errSlow struct{}
+
+func (errSlow) Error() string { return fmt.Sprintf("no proof of the key within %v", HandshakeTime) }
+func (errSlow) Unwrap() error { return os.ErrDeadlineExceeded }
 
 func identities(purpose string) (dialler, listener string) {
 	return "sockbox client " + purpose, "sockbox server " + purpose
@@ -122,22 +134,27 @@ func (l *Identity) Accept(ctx context.Context, c net.Conn, key Key, purpose stri
 // prove runs the handshake and f, both together within HandshakeTime and ctx. With an error the
 // connection is closed.
 func prove(ctx context.Context, t *tls.Conn, f func() error) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, HandshakeTime)
+	ctx, cancel := context.WithTimeoutCause(ctx, HandshakeTime, errSlow{})
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { t.NetConn().SetDeadline(time.Unix(1, 0)) })
 	defer func() {
-		if !stop() && err == nil {
+		if !stop() { // the error, if there is one, is of the deadline
 			err = context.Cause(ctx)
 		}
 		if err != nil {
 			t.NetConn().Close()
 		}
 	}()
-	if err := t.HandshakeContext(ctx); err != nil {
+	var record tls.RecordHeaderError
+	var alert tls.AlertError
+	switch err := t.HandshakeContext(ctx); {
+	case errors.As(err, &record), errors.As(err, &alert):
+		return ErrForeign
+	case err != nil:
 		return err
 	}
-	if s := t.ConnectionState(); s.Version != tls.VersionTLS13 || s.NegotiatedProtocol != ALPN {
-		return errors.New("the other side is not sockbox")
+	if t.ConnectionState().NegotiatedProtocol != ALPN {
+		return ErrForeign
 	}
 	return f()
 }

@@ -157,8 +157,8 @@ func (k Key) Equal(text []byte) bool {
 
 // Line returns the key as the plain wire has it, and an error for a key that the wire cannot carry.
 func (k Key) Line() ([]byte, error) {
-	if bytes.ContainsAny(k.text, "\n\r") {
-		return nil, errors.New("a key with a line's end in it cannot go over the plain wire")
+	if bytes.ContainsAny(k.text, "\n\r") || k.text[0] == recordHandshake {
+		return nil, fmt.Errorf("%w for the plain wire: it has a line's end in it, or begins as TLS does", ErrBadKey)
 	}
 	return append(bytes.Clone(k.text), '\n'), nil
 }
