@@ -53,7 +53,6 @@ bind-input --connect feed 127.0.0.1 7000`,
 	},
 	Setup: func(fs *pflag.FlagSet) cli.Run {
 		in := bindInput{maxConns: 1024, connectTimeout: 10 * time.Second}
-		fs.StringVar(&in.addr, "bind", "", "listen on `ADDR` only, not on every address")
 		fs.BoolVar(&in.connect, "connect", false, "dial HOST PORT and receive, in place of listening")
 		fs.BoolVar(&in.retry, "retry", false, "with --connect: start though the peer is not up yet")
 		cli.Seconds(fs, &in.connectTimeout, "connect-timeout", "", "with --connect: give up a try after `TIME`")
@@ -68,7 +67,6 @@ bind-input --connect feed 127.0.0.1 7000`,
 
 type bindInput struct {
 	options.Binding
-	addr           string
 	connect, retry bool
 	connectTimeout time.Duration
 	once, crlf     bool
@@ -94,7 +92,7 @@ func (in *bindInput) run(ctx context.Context, c *cli.Call) error {
 	if in.connect {
 		o.Addr, err = in.There(args[1:])
 	} else {
-		o.Addr, err = in.Here(args[1], in.addr)
+		o.Addr, err = in.Here(args[1])
 	}
 	if err != nil {
 		return err
@@ -103,10 +101,7 @@ func (in *bindInput) run(ctx context.Context, c *cli.Call) error {
 	if o.Options, err = in.Options(args[0], o.Addr); err != nil {
 		return err
 	}
-	if o.Listen, err = in.Listen(); err != nil {
-		return err
-	}
-	if o.Allow, err = in.Allow(); err != nil {
+	if o.Listen, o.Allow, err = in.Listen(); err != nil {
 		return err
 	}
 	switch {
@@ -114,7 +109,7 @@ func (in *bindInput) run(ctx context.Context, c *cli.Call) error {
 		return cli.Usagef("--max-conns: %d: at least 1 is needed", in.maxConns)
 	case in.retry && !in.connect:
 		return cli.Usagef("--retry goes with --connect")
-	case in.connect && in.addr != "":
+	case in.connect && in.Given("bind"):
 		return cli.Usagef("--bind does not go with --connect")
 	case in.once && o.Addr.Net == "udp":
 		return cli.Usagef("--once: with datagrams there is no telling when a peer has gone")
@@ -123,8 +118,8 @@ func (in *bindInput) run(ctx context.Context, c *cli.Call) error {
 	case in.connect && (o.Addr.Net == "fifo" || o.Addr.Net == "fd" || o.Addr.Net == "udp"):
 		return cli.Usagef("--connect: %s cannot be dialled for messages", o.Addr)
 	}
-	if !in.connect && o.Addr.Net != "unix" && o.Addr.Net != "fifo" && o.Addr.Net != "fd" && o.Addr.Host == "" && cli.IsTerminal(c.Stderr) {
-		c.Tell("note: listening on every address of this machine; --bind 127.0.0.1 limits it")
+	if !in.connect {
+		in.Notice(c, o.Addr)
 	}
 	return options.Bound(bind.Input(ctx, o, options.Streams(c)))
 }

@@ -54,7 +54,6 @@ bind-output tasks unix:/tmp/tasks.sock`,
 		fs.BoolVar(&out.retry, "retry", false, "start though the peer is not up yet")
 		cli.Seconds(fs, &out.connectTimeout, "connect-timeout", "", "give up a try after `TIME`")
 		fs.StringVar(&out.source, "source", "", "dial from `ADDR[:PORT]` of this machine")
-		fs.StringVar(&out.addr, "bind", "", "with --listen: listen on `ADDR` only")
 		fs.BoolVar(&out.crlf, "crlf", false, "end each line in \\r\\n")
 		out.Declare(fs)
 		return out.run
@@ -65,7 +64,7 @@ type bindOutput struct {
 	options.Binding
 	listen, retry  bool
 	connectTimeout time.Duration
-	source, addr   string
+	source         string
 	crlf           bool
 }
 
@@ -80,7 +79,7 @@ func (out *bindOutput) run(ctx context.Context, c *cli.Call) error {
 	}
 	o := bind.OutputOptions{Retry: out.retry, ListenAt: out.listen}
 	if out.listen {
-		o.Addr, err = out.Here(args[1], out.addr)
+		o.Addr, err = out.Here(args[1])
 	} else {
 		o.Addr, err = out.There(args[1:])
 	}
@@ -96,14 +95,11 @@ func (out *bindOutput) run(ctx context.Context, c *cli.Call) error {
 		const most = 65507 // what IPv4 leaves of 64 KiB for a datagram's payload; IPv6 some bytes more
 		o.Queue.MaxMessage = min(o.Queue.MaxMessage, most)
 	}
-	if o.Listen, err = out.Listen(); err != nil {
-		return err
-	}
-	if o.Allow, err = out.Allow(); err != nil {
+	if o.Listen, o.Allow, err = out.Listen(); err != nil {
 		return err
 	}
 	switch {
-	case out.addr != "" && !out.listen:
+	case out.Given("bind") && !out.listen:
 		return cli.Usagef("--bind goes with --listen; --source says where to dial from")
 	case len(o.Allow) > 0 && !out.listen:
 		return cli.Usagef("--allow goes with --listen")

@@ -14,35 +14,80 @@ import (
 
 	"sockbox/applets/internal/bind"
 	"sockbox/applets/internal/cli"
+	"sockbox/applets/internal/secret"
 	"sockbox/applets/internal/sock"
 	"sockbox/buffer"
 )
 
+// Ports is what every applet with an address takes.
+type Ports struct{ any bool }
+
+// Declare declares the flags of p.
+func (p *Ports) Declare(fs *pflag.FlagSet) {
+	fs.BoolVar(&p.any, "any-port", false, fmt.Sprintf("allow ports outside %d-%d", sock.MinPort, sock.MaxPort))
+}
+
+// A Listener is what applets that listen take.
+type Listener struct {
+	Ports
+	addr  string
+	allow []string
+	mode  string
+	fs    *pflag.FlagSet
+}
+
+// Declare declares the flags of l.
+func (l *Listener) Declare(fs *pflag.FlagSet) {
+	l.fs = fs
+	l.Ports.Declare(fs)
+	fs.StringVar(&l.addr, "bind", "", "listen on `ADDR` only, not on every address")
+	fs.StringSliceVar(&l.allow, "allow", nil, "take only peers in `CIDR` (may be given more than once)")
+	fs.StringVar(&l.mode, "mode", "0600", "make a unix socket or FIFO with the permissions `MODE`, in octal")
+}
+
+// Given tells whether a flag is on the command line.
+func (l *Listener) Given(flag string) bool { return l.fs.Changed(flag) }
+
+// Listen returns how to listen, and who may connect.
+func (l *Listener) Listen() (sock.ListenOptions, sock.AccessList, error) {
+	mode, err := strconv.ParseUint(l.mode, 8, 32)
+	if err != nil || mode == 0 || mode > 0o777 {
+		return sock.ListenOptions{}, nil, cli.Usagef("--mode: %q is not a mode, such as 0660", l.mode)
+	}
+	allow, err := sock.ParseAccessList(l.allow)
+	if err != nil {
+		return sock.ListenOptions{}, nil, cli.Usage(fmt.Errorf("--allow: %w", err))
+	}
+	return sock.ListenOptions{AnyPort: l.any, Mode: os.FileMode(mode)}, allow, nil
+}
+
+// Notice tells who looks at a terminal that a port is open to everybody.
+func (l *Listener) Notice(c *cli.Call, a sock.Addr) {
+	if (a.Net == "tcp" || a.Net == "udp") && a.Host == "" && cli.IsTerminal(c.Stderr) {
+		c.Tell("note: listening on every address of this machine; --bind 127.0.0.1 limits it")
+	}
+}
+
 // A Binding is what bind-input and bind-output take alike.
 type Binding struct {
+	Listener
 	frame, overflow string
 	capacity, max   int64
 	linger          time.Duration
 	foreground      bool
-	printPort, any  bool
-	allow           []string
-	mode            string
+	printPort       bool
 	verbose         int
-	fs              *pflag.FlagSet
 }
 
 // Declare declares the flags of b.
 func (b *Binding) Declare(fs *pflag.FlagSet) {
-	b.fs = fs
+	b.Listener.Declare(fs)
 	b.overflow, b.capacity, b.max, b.linger = "block", buffer.DefaultCapacity, buffer.DefaultMaxMessage, 5*time.Second
 	cli.Choice(fs, &b.frame, "frame", "", "where a message ends: at a newline, a zero byte, as a netstring says, or with its datagram (default line; datagram for udp)",
 		"line", "nul", "netstring", "datagram")
 	cli.Size(fs, &b.capacity, "capacity", "", "hold at most `SIZE` bytes")
 	cli.Choice(fs, &b.overflow, "overflow", "", "what a full buffer does with one more message", "block", "drop-oldest", "drop-newest")
 	cli.Size(fs, &b.max, "max-message", "", "cut messages longer than `SIZE` bytes into pieces")
-	fs.StringSliceVar(&b.allow, "allow", nil, "take only peers in `CIDR` (may be given more than once)")
-	fs.StringVar(&b.mode, "mode", "0600", "make a unix socket or FIFO with the permissions `MODE`, in octal")
-	fs.BoolVar(&b.any, "any-port", false, fmt.Sprintf("allow ports outside %d-%d", sock.MinPort, sock.MaxPort))
 	fs.BoolVar(&b.printPort, "print-port", false, "print \"PID PORT\" in place of the PID")
 	cli.Seconds(fs, &b.linger, "linger", "", "at the end, wait at most `TIME` without progress for messages to be delivered")
 	fs.BoolVarP(&b.foreground, "foreground", "f", false, "stay in the foreground and print no PID")
@@ -100,34 +145,16 @@ func (b *Binding) Options(name string, a sock.Addr) (bind.Options, error) {
 	return o, nil
 }
 
-// Listen returns how to listen.
-func (b *Binding) Listen() (sock.ListenOptions, error) {
-	mode, err := strconv.ParseUint(b.mode, 8, 32)
-	if err != nil || mode == 0 || mode > 0o777 {
-		return sock.ListenOptions{}, cli.Usagef("--mode: %q is not a mode, such as 0660", b.mode)
-	}
-	return sock.ListenOptions{AnyPort: b.any, Mode: os.FileMode(mode)}, nil
-}
-
-// Allow returns who may connect.
-func (b *Binding) Allow() (sock.AccessList, error) {
-	l, err := sock.ParseAccessList(b.allow)
-	if err != nil {
-		return nil, cli.Usage(fmt.Errorf("--allow: %w", err))
-	}
-	return l, nil
-}
-
 // Here reads the operands of a place to listen at: PORT or an endpoint.
-func (b *Binding) Here(s, addr string) (sock.Addr, error) {
-	a, err := b.address(sock.ParseAddr(s))
-	if err != nil || addr == "" {
+func (l *Listener) Here(s string) (sock.Addr, error) {
+	a, err := l.address(sock.ParseAddr(s))
+	if err != nil || l.addr == "" {
 		return a, err
 	}
 	if a.Net != "tcp" && a.Net != "udp" || a.Host != "" {
 		return a, cli.Usagef("--bind: %s says already where to listen", a)
 	}
-	a.Host = trimBrackets(addr)
+	a.Host = trimBrackets(l.addr)
 	if _, err := sock.ParseHostPort(a.Host, "1"); err != nil {
 		return a, cli.Usage(fmt.Errorf("--bind: %w", err))
 	}
@@ -135,13 +162,13 @@ func (b *Binding) Here(s, addr string) (sock.Addr, error) {
 }
 
 // There reads the operands of a peer: HOST and PORT, or an endpoint.
-func (b *Binding) There(operands []string) (sock.Addr, error) {
+func (p *Ports) There(operands []string) (sock.Addr, error) {
 	var a sock.Addr
 	var err error
 	if len(operands) == 2 {
-		a, err = b.address(sock.ParseHostPort(operands[0], operands[1]))
+		a, err = p.address(sock.ParseHostPort(operands[0], operands[1]))
 	} else {
-		a, err = b.address(sock.ParseAddr(operands[0]))
+		a, err = p.address(sock.ParseAddr(operands[0]))
 	}
 	if err == nil && (a.Net == "tcp" || a.Net == "udp") {
 		switch {
@@ -161,9 +188,9 @@ func trimBrackets(s string) string {
 	return s
 }
 
-func (b *Binding) address(a sock.Addr, err error) (sock.Addr, error) {
+func (p *Ports) address(a sock.Addr, err error) (sock.Addr, error) {
 	if err == nil {
-		err = a.CheckPort(b.any)
+		err = a.CheckPort(p.any)
 	}
 	if err != nil {
 		return a, cli.Usage(err)
@@ -189,6 +216,44 @@ func Bound(err error) error {
 		return cli.Exit(int(status), nil)
 	}
 	return err
+}
+
+// Key reads a key as an operand gives it. See secret.ReadKey for the forms.
+func Key(c *cli.Call, operand string) (secret.Key, error) {
+	key, err := secret.ReadKey(operand, c.Stdin)
+	if errors.Is(err, secret.ErrBadKey) {
+		err = cli.Usage(err)
+	}
+	return key, err
+}
+
+// Keys is the part of a man page that says how a KEY may be given.
+const Keys = `
+KEY is the text itself, @FILE (its first line; the file must be closed to others),
+env:VAR, fd:N or - (the first line of that descriptor or of stdin), or + for
+$SOCKBOX_KEY. A text that looks like one of these is given as text:KEY. A key on the
+command line can be seen by everybody on this machine, with ps; the other forms
+cannot.`
+
+// Plain returns whose keys in clear are taken: everybody's, if anywhere says so, else those of this
+// machine; nobody's where $SOCKBOX_NO_PLAIN forbids it.
+func Plain(anywhere bool) (secret.Plain, error) {
+	switch forbidden := noPlain(); {
+	case forbidden && anywhere:
+		return 0, cli.Usagef("--plain: $%s forbids it", noPlainVariable)
+	case forbidden:
+		return secret.PlainNever, nil
+	case anywhere:
+		return secret.PlainAnywhere, nil
+	}
+	return secret.PlainLoopback, nil
+}
+
+const noPlainVariable = "SOCKBOX_NO_PLAIN"
+
+func noPlain() bool {
+	v := os.Getenv(noPlainVariable)
+	return v != "" && v != "0"
 }
 
 // NoBuffer adds to an error that says that there is no buffer how one is made.

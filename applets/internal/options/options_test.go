@@ -58,7 +58,11 @@ func TestHere(t *testing.T) {
 		{"unix:@x", "", "", "unix:@x"},
 		{"fd:3", "", "", "fd:3"},
 	} {
-		a, err := binding(t, strings.Fields(test.flag)...).Here(test.operand, test.bind)
+		flags := strings.Fields(test.flag)
+		if test.bind != "" {
+			flags = append(flags, "--bind", test.bind)
+		}
+		a, err := binding(t, flags...).Here(test.operand)
 		switch {
 		case test.want == "" && !usage(err):
 			t.Errorf("%+v: %v, %v; want an error of usage", test, a, err)
@@ -133,7 +137,7 @@ func TestOptions(t *testing.T) {
 
 func TestMode(t *testing.T) {
 	for mode, want := range map[string]os.FileMode{"0600": 0o600, "660": 0o660, "0777": 0o777, "0": 0, "8": 0, "1777": 0, "rw": 0, "": 0, "-1": 0} {
-		l, err := binding(t, "--mode="+mode).Listen()
+		l, _, err := binding(t, "--mode="+mode).Listen()
 		if want == 0 && !usage(err) || want != 0 && (err != nil || l.Mode != want) {
 			t.Errorf("%q: %v, %v", mode, l.Mode, err)
 		}
