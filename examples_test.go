@@ -34,6 +34,9 @@ func TestExamples(t *testing.T) {
 				if err := s.prepare(applet); err != nil {
 					t.Fatal(err)
 				}
+				if other := s.otherSide(applet); other != nil {
+					defer other()
+				}
 				before := s.run(bash, "sockbox list --quiet")
 				said := s.run(bash, s.line)
 				after := s.run(bash, "sockbox list --quiet")
@@ -184,10 +187,34 @@ func (s *stage) prepare(applet string) error {
 		}
 		s.run("bash", "bind-output mail 127.0.0.1 "+s.ports["9999"])
 		return nil
+	case "trigger-wait", "trigger-send":
+		return os.WriteFile(filepath.Join(s.tmp, "key"), []byte("somekey123\n"), 0o600)
 	case "help":
 		return nil
 	}
 	return fmt.Errorf("what the examples of %s need is to be said here", applet)
+}
+
+// otherSide runs, beside the example, who it is meant for. What it returns waits for the end of that.
+func (s *stage) otherSide(applet string) (wait func()) {
+	var line string
+	switch port := s.ports["9999"]; applet {
+	case "trigger-wait":
+		line = `for i in 1 2 3; do trigger-send --retry 60 --data $i somekey123 127.0.0.1 ` + port + ` || exit; done`
+		if !strings.Contains(s.line, "--count") {
+			line = "trigger-send --retry 60 somekey123 127.0.0.1 " + port
+		}
+	case "trigger-send":
+		line = "trigger-wait --timeout 60 --bind 127.0.0.1 somekey123 " + port
+	default:
+		return nil
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.run("bash", line)
+	}()
+	return func() { <-done }
 }
 
 // listen is a peer that takes connections, and reads what comes to its end.

@@ -110,8 +110,13 @@ func setUp(e *testscript.Env) error {
 	if err != nil {
 		return err
 	}
+	data, err := filepath.Abs("testdata")
+	if err != nil {
+		return err
+	}
 	mark := fmt.Sprintf("SOCKBOX_TEST=%x", rand.Uint64())
 	e.Vars = append(e.Vars, mark,
+		"TESTDATA="+data,
 		"SOCKBOX_DIR="+run,
 		"PLAIN="+plain,
 		"SCRIPTS="+scripts,
@@ -192,8 +197,15 @@ func processes(mark string) (pids []int) {
 // condition knows [peer:PROGRAM]: a program that the tests talk to is installed. Where skips are
 // forbidden (SOCKBOX_NO_SKIP=1) its absence fails the script.
 func condition(cond string) (bool, error) {
-	if cond == "root" { // for what takes two users
+	switch cond {
+	case "root": // for what takes two users
 		return os.Getuid() == 0, nil
+	case "netns": // for what takes several hosts: see testdata/lib/hosts.bash
+		err := exec.Command("unshare", "--net", "true").Run()
+		if err != nil && os.Getenv("SOCKBOX_NO_SKIP") != "" {
+			return false, fmt.Errorf("network namespaces cannot be made, and skips are forbidden: %v", err)
+		}
+		return err == nil, nil
 	}
 	program, ok := strings.CutPrefix(cond, "peer:")
 	if !ok {

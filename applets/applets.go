@@ -8,6 +8,8 @@ import (
 
 	"sockbox/applets/internal/cli"
 	"sockbox/applets/internal/docs"
+	"sockbox/applets/internal/secret"
+	"sockbox/applets/internal/trigger"
 	"sockbox/buffer"
 )
 
@@ -19,6 +21,8 @@ var All = []*cli.Applet{
 	writeApplet,
 	listApplet,
 	closeApplet,
+	triggerWaitApplet,
+	triggerSendApplet,
 }
 
 // Main runs the applet that the process was called for and ends the process with its status.
@@ -44,7 +48,10 @@ func status(err error) int {
 		return 3
 	case errors.Is(err, buffer.ErrEnd):
 		return 4
+	case errors.Is(err, secret.ErrRefused):
+		return 5
 	case errors.Is(err, buffer.ErrTimeout),
+		errors.Is(err, trigger.ErrTimeout),
 		errors.Is(err, context.DeadlineExceeded),
 		errors.Is(err, os.ErrDeadlineExceeded):
 		return 124

@@ -20,6 +20,8 @@ import (
 
 	"sockbox/applets/internal/cli"
 	"sockbox/applets/internal/docs"
+	"sockbox/applets/internal/secret"
+	"sockbox/applets/internal/trigger"
 	"sockbox/buffer"
 )
 
@@ -36,6 +38,8 @@ func TestStatus(t *testing.T) {
 		{buffer.ErrNoBuffer, 3},
 		{buffer.ErrEnd, 4},
 		{buffer.ErrTimeout, 124},
+		{secret.ErrRefused, 5},
+		{trigger.ErrTimeout, 124},
 		{context.DeadlineExceeded, 124},
 		{os.ErrDeadlineExceeded, 124},
 		{cli.Exit(5, buffer.ErrNoBuffer), 5},

@@ -117,7 +117,7 @@ _sockbox() {
     fi
 }
 
-_sockbox_applets='bind-input bind-output read write list close help'
+_sockbox_applets='bind-input bind-output read write list close trigger-wait trigger-send help'
 
 # _sockbox_spec NAME: the options of an applet, which of them take what, and its operands.
 _sockbox_spec() {
@@ -127,13 +127,13 @@ _sockbox_spec() {
         places='APPLET ARG...'
         ;;
     bind-input)
-        opts='--bind --connect --retry --connect-timeout --once --max-conns --idle-timeout --crlf --frame --capacity --overflow --max-message --allow --mode --any-port --print-port --linger --foreground --verbose --quiet --help'
-        valued=' --bind=ADDR --connect-timeout=TIME -m=N --max-conns=N --idle-timeout=TIME --frame=line|nul|netstring|datagram --capacity=SIZE --overflow=block|drop-oldest|drop-newest --max-message=SIZE --allow=CIDR --mode=MODE --linger=TIME '
+        opts='--connect --retry --connect-timeout --once --max-conns --idle-timeout --crlf --any-port --bind --allow --mode --frame --capacity --overflow --max-message --print-port --linger --foreground --verbose --quiet --help'
+        valued=' --connect-timeout=TIME -m=N --max-conns=N --idle-timeout=TIME --bind=ADDR --allow=CIDR --mode=MODE --frame=line|nul|netstring|datagram --capacity=SIZE --overflow=block|drop-oldest|drop-newest --max-message=SIZE --linger=TIME '
         places='- PORT|ENDPOINT|HOST PORT'
         ;;
     bind-output)
-        opts='--listen --retry --connect-timeout --source --bind --crlf --frame --capacity --overflow --max-message --allow --mode --any-port --print-port --linger --foreground --verbose --quiet --help'
-        valued=' --connect-timeout=TIME --source=ADDR[:PORT] --bind=ADDR --frame=line|nul|netstring|datagram --capacity=SIZE --overflow=block|drop-oldest|drop-newest --max-message=SIZE --allow=CIDR --mode=MODE --linger=TIME '
+        opts='--listen --retry --connect-timeout --source --crlf --any-port --bind --allow --mode --frame --capacity --overflow --max-message --print-port --linger --foreground --verbose --quiet --help'
+        valued=' --connect-timeout=TIME --source=ADDR[:PORT] --bind=ADDR --allow=CIDR --mode=MODE --frame=line|nul|netstring|datagram --capacity=SIZE --overflow=block|drop-oldest|drop-newest --max-message=SIZE --linger=TIME '
         places='- HOST|ENDPOINT PORT'
         ;;
     read | sock-read)
@@ -154,6 +154,16 @@ _sockbox_spec() {
         opts='--all --now --quiet --help'
         places='NAME...'
         ;;
+    trigger-wait)
+        opts='--timeout --count --data --plain --print-port --verbose --any-port --bind --allow --mode --quiet --help'
+        valued=' -t=TIME --timeout=TIME -n=N --count=N --bind=ADDR --allow=CIDR --mode=MODE '
+        places='KEY PORT|ENDPOINT'
+        ;;
+    trigger-send)
+        opts='--retry --connect-timeout --data --source --plain --verbose --any-port --quiet --help'
+        valued=' --retry=TIME --connect-timeout=TIME --data=TEXT --source=ADDR[:PORT] '
+        places='KEY HOST|ENDPOINT PORT'
+        ;;
     help)
         opts='--man --completion --table --statuses --quiet --help'
         valued=' --completion=bash|zsh|fish '
@@ -163,4 +173,4 @@ _sockbox_spec() {
     esac
 }
 
-complete -F _sockbox sockbox bind-input bind-output sock-read sock-write
+complete -F _sockbox sockbox bind-input bind-output sock-read sock-write trigger-wait trigger-send

@@ -1,0 +1,57 @@
+package life
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// An Asker is a process that waits for an answer and holds something meanwhile, such as a socket's
+// path. INT, TERM and HUP end its context; when it has given back what it held, the signal is raised
+// again, so that who started it sees a death by that signal: Ctrl-C ends a loop.
+type Asker struct {
+	ctx context.Context
+	got atomic.Int64
+}
+
+// CatchAndRaise makes INT, TERM and HUP end the context that it returns in an Asker. What was
+// inherited as ignored stays ignored. A second signal ends the process on the spot.
+func CatchAndRaise(ctx context.Context) *Asker {
+	var catch []os.Signal
+	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(sig) {
+			catch = append(catch, sig)
+		}
+	}
+	if len(catch) == 0 { // Notify would take that for all of them
+		return &Asker{ctx: ctx}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	a := &Asker{ctx: ctx}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, catch...)
+	go func() {
+		sig := (<-signals).(syscall.Signal)
+		signal.Reset(catch...)
+		a.got.Store(int64(sig))
+		cancel()
+	}()
+	return a
+}
+
+// Context ends with the first signal.
+func (a *Asker) Context() context.Context { return a.ctx }
+
+// Raise raises the signal that came, and does not return then. Without one it does nothing.
+func (a *Asker) Raise() {
+	sig := syscall.Signal(a.got.Load())
+	if sig == 0 {
+		return
+	}
+	syscall.Kill(os.Getpid(), sig)
+	time.Sleep(time.Second) // the signal may be handled by another thread, some time later
+	os.Exit(128 + int(sig))
+}
