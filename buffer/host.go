@@ -458,7 +458,7 @@ func (s *session) printTo(ctx context.Context, l *Lease, f Format) error {
 	hand := s.hand // the function below may still be running when the session has gone on
 	stop := context.AfterFunc(ctx, func() { hand.SetWriteDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if s.h.Queue.keeps(f) {
+	if l.keeps(f) {
 		for l.n > 0 {
 			data := l.segs[0].data
 			n, err := s.hand.Write(data)
@@ -493,9 +493,19 @@ func (q *Queue) keeps(f Format) bool {
 	return f == FormatLine && q.frame == Line || f == FormatNul && q.frame == Nul
 }
 
+// keeps is the queue's, for the messages that are leased.
+func (l *Lease) keeps(f Format) bool {
+	for i := range l.segs {
+		if l.segs[i].boxed {
+			return false
+		}
+	}
+	return l.q.keeps(f)
+}
+
 // print appends the messages as a person or a program wants to read them.
 func (l *Lease) print(b []byte, f Format) []byte {
-	if l.q.keeps(f) {
+	if l.keeps(f) {
 		for i := range l.segs {
 			b = append(b, l.segs[i].data...)
 		}

@@ -120,6 +120,15 @@ type segment struct {
 	peer  string
 	chunk *chunk // holds data; nil when data is memory of its own
 	off   int    // of data in the chunk
+	boxed bool   // kept as Datagram keeps them: messages with the byte in them that ends one in the queue's frame
+}
+
+// frameOf returns the framing of a segment's data.
+func (q *Queue) frameOf(s *segment) Frame {
+	if s.boxed {
+		return Datagram
+	}
+	return q.frame
 }
 
 func (s *segment) cost() int { return len(s.data) + segCost }
@@ -272,7 +281,7 @@ func (q *Queue) extend(s *segment) bool {
 		return false
 	}
 	t := &q.segs[len(q.segs)-1]
-	if t.chunk != s.chunk || t.off+len(t.data) != s.off || t.peer != s.peer ||
+	if t.chunk != s.chunk || t.off+len(t.data) != s.off || t.peer != s.peer || t.boxed != s.boxed ||
 		t.seq+uint64(t.n) != s.seq || s.at.Sub(t.at) > mergeTime {
 		return false
 	}
@@ -327,12 +336,13 @@ func (q *Queue) pop(n, size int) segment {
 // split cuts up to n messages and size bytes, at least one message, off the beginning of s.
 func (q *Queue) split(s *segment, n, size int) segment {
 	var cut, msgs int
+	frame := q.frameOf(s)
 	if n >= s.n {
-		cut, msgs, _ = q.frame.Whole(s.data[:min(size, len(s.data))])
+		cut, msgs, _ = frame.Whole(s.data[:min(size, len(s.data))])
 	}
 	if msgs == 0 {
 		for msgs < min(n, s.n) {
-			_, k, _ := q.frame.Next(s.data[cut:])
+			_, k, _ := frame.Next(s.data[cut:])
 			if msgs > 0 && cut+k > size {
 				break
 			}
@@ -514,7 +524,7 @@ func (q *Queue) look(from uint64, w Want) *Lease {
 	})
 	for _, s := range rest[i:] {
 		for s.seq < from {
-			_, k, _ := q.frame.Next(s.data)
+			_, k, _ := q.frameOf(&s).Next(s.data)
 			s.data, s.n, s.seq, s.off = s.data[k:], s.n-1, s.seq+1, s.off+k
 		}
 		n, size := w.Messages-l.n, w.Bytes-l.size
@@ -568,7 +578,8 @@ func (l *Lease) Messages() int { return l.n }
 func (l *Lease) Size() int     { return l.size }
 
 // Slices appends the messages, in the queue's frame, to dst. They are valid until the lease is
-// acknowledged or returned.
+// acknowledged or returned. It is for queues that PutMessages has not filled, as it may have put
+// in what the queue's frame cannot say.
 func (l *Lease) Slices(dst [][]byte) [][]byte {
 	for i := range l.segs {
 		dst = append(dst, l.segs[i].data)
@@ -589,7 +600,7 @@ func (l *Lease) Each(f func(Message)) {
 	for i := range l.segs {
 		s := &l.segs[i]
 		for off, k := 0, 0; k < s.n; k++ {
-			data, size, _ := l.q.frame.Next(s.data[off:])
+			data, size, _ := l.q.frameOf(s).Next(s.data[off:])
 			f(Message{Data: data, Seq: s.seq + uint64(k), Time: s.at, Peer: s.peer})
 			off += size
 		}
@@ -609,7 +620,7 @@ func (l *Lease) AckBytes(n int) int {
 	for ; k < len(l.segs); k++ {
 		s := &l.segs[k]
 		if rest := n - done; rest < len(s.data) {
-			if size, _, _ := l.q.frame.Whole(s.data[:max(rest, 0)]); size > 0 {
+			if size, _, _ := l.q.frameOf(s).Whole(s.data[:max(rest, 0)]); size > 0 {
 				got := l.q.split(s, s.n, size)
 				done += len(got.data)
 				l.ack(&got)
@@ -627,6 +638,28 @@ func (l *Lease) AckBytes(n int) int {
 		l.q.wake()
 	}
 	return done
+}
+
+// AckMessages says that the first n messages have arrived: they leave the queue and the lease.
+func (l *Lease) AckMessages(n int) {
+	l.q.mu.Lock()
+	defer l.q.mu.Unlock()
+	k := 0
+	for ; k < len(l.segs) && n > 0; k++ {
+		s := &l.segs[k]
+		if s.n > n {
+			got := l.q.split(s, n, math.MaxInt)
+			l.ack(&got)
+			break
+		}
+		n -= s.n
+		l.ack(s)
+	}
+	l.segs = slices.Delete(l.segs, 0, k)
+	if len(l.segs) == 0 {
+		delete(l.q.leases, l)
+	}
+	l.q.wake()
 }
 
 func (l *Lease) ack(s *segment) {

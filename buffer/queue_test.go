@@ -34,7 +34,7 @@ func (q *Queue) audit() error {
 	segments := func(where string, segs []segment) error {
 		for i := range segs {
 			s := &segs[i]
-			if k, n, err := q.frame.Whole(s.data); s.n == 0 || n != s.n || k != len(s.data) || err != nil {
+			if k, n, err := q.frameOf(s).Whole(s.data); s.n == 0 || n != s.n || k != len(s.data) || err != nil {
 				return fmt.Errorf("a %s segment of %d messages: Whole(%.40q) = %d of %d, %d, %v", where, s.n, s.data, k, len(s.data), n, err)
 			}
 			if i > 0 && segs[i-1].seq+uint64(segs[i-1].n) > s.seq {

@@ -459,7 +459,7 @@ func (s *Source) put(seg segment) bool {
 		return false
 	}
 	if over := q.used + seg.cost() - q.capacity; over > 0 && q.overflow == DropNewest {
-		size, n, _ := q.frame.Whole(seg.data[:max(len(seg.data)-over, 0)])
+		size, n, _ := q.frameOf(&seg).Whole(seg.data[:max(len(seg.data)-over, 0)])
 		q.count.Dropped += int64(seg.n - n)
 		q.lost()
 		if n == 0 {
@@ -470,6 +470,150 @@ func (s *Source) put(seg segment) bool {
 	s.n += seg.n
 	q.push(seg)
 	return true
+}
+
+// PutMessages puts messages in whose boundaries are known: none becomes two, whatever bytes it has
+// in it, and only those that are longer than the queue's bound are cut. It waits for room until ctx
+// ends, and returns how many of them it took, from the first; with an error the others are not in
+// the queue. What the overflow policy drops counts as taken.
+func (s *Source) PutMessages(ctx context.Context, messages [][]byte) (taken int, err error) {
+	q := s.q
+	for taken < len(messages) {
+		rest := messages[taken:]
+		size := 0
+		for _, m := range rest {
+			if size += len(m) + segCost; size > q.lowWater() {
+				break
+			}
+		}
+		need := max(min(size, q.lowWater()), boxCost(rest[0])+segCost)
+		err := q.waitRoom(ctx, func() bool {
+			if q.overflow != Block {
+				return q.capacity-q.count.Unfinished >= min(need, q.lowWater())
+			}
+			return q.used == 0 || q.capacity-q.used >= need
+		})
+		if err == nil {
+			err = context.Cause(ctx)
+		}
+		if err != nil {
+			return taken, err
+		}
+		n, err := s.putSome(rest, need)
+		taken += n
+		if err != nil && err != errNoRoom {
+			return taken, err
+		}
+	}
+	return taken, nil
+}
+
+// boxCost is what a message takes up at most in the encoding of any frame.
+func boxCost(m []byte) int { return len(m) + 12 }
+
+// putSome puts in those messages that there is room for.
+func (s *Source) putSome(messages [][]byte, need int) (taken int, err error) {
+	q := s.q
+	q.intake.Lock()
+	defer q.intake.Unlock()
+	if s.refused != nil {
+		return 0, s.refused
+	}
+	room := q.room()
+	if q.overflow == Block {
+		q.mu.Lock()
+		empty := q.used == 0
+		q.mu.Unlock()
+		if room < need && !empty {
+			return 0, errNoRoom // another source took it in the meantime
+		}
+	}
+	size := 0
+	for _, m := range messages {
+		k := boxCost(m) + len(m)/q.max*12
+		if taken > 0 && size+k+segCost > room {
+			break
+		}
+		size += k
+		taken++
+	}
+	var c *chunk
+	var buf []byte
+	if size <= chunkSize-minRead {
+		c = q.active(size)
+		buf = c.buf[c.fill:c.fill]
+	} else {
+		buf = make([]byte, 0, size)
+	}
+	s.putEach(c, buf, messages[:taken])
+	return taken, s.refused
+}
+
+// putEach encodes messages into buf, which lies in c behind what is in use there, and puts them
+// into the queue: in one segment, but for those that have to be kept apart.
+func (s *Source) putEach(c *chunk, buf []byte, messages [][]byte) {
+	q := s.q
+	begin, n, boxed, off := 0, 0, false, 0
+	if c != nil {
+		off = c.fill
+	}
+	flush := func() {
+		if n > 0 {
+			s.put(segment{data: buf[begin:], n: n, chunk: c, off: off + begin, boxed: boxed})
+		}
+		begin, n = len(buf), 0
+	}
+	for _, m := range messages {
+		for {
+			piece := m[:min(len(m), q.max)]
+			if box := q.frame.delimited() && bytes.IndexByte(piece, q.frame.end()) >= 0; box != boxed {
+				flush()
+				boxed = box
+			}
+			if boxed {
+				buf = Datagram.Append(buf, piece)
+			} else {
+				buf = q.frame.Append(buf, piece)
+			}
+			n++
+			if m = m[len(piece):]; len(m) == 0 {
+				break
+			}
+			s.countCut(1)
+		}
+	}
+	flush()
+	if c != nil {
+		c.fill += len(buf)
+	}
+}
+
+// Keep adds p to a message that comes in pieces and whose boundaries are known; PutKept ends it. It
+// waits for room until ctx ends. Where unfinished messages take all the room and this one is the
+// longest, it is let go of and the error says so; that is the end of the source.
+func (s *Source) Keep(ctx context.Context, p []byte) error {
+	if err := s.waitRoom(ctx); err != nil {
+		return err
+	}
+	s.q.intake.Lock()
+	defer s.q.intake.Unlock()
+	if s.refused == nil {
+		s.setPart(append(s.part, p...))
+	}
+	return s.refused
+}
+
+// PutKept puts the message in of which Keep has the pieces.
+func (s *Source) PutKept() error {
+	s.q.intake.Lock()
+	defer s.q.intake.Unlock()
+	if s.refused != nil {
+		return s.refused
+	}
+	message := s.part
+	s.setPart(nil) // its room is the message's
+	s.putEach(nil, make([]byte, 0, boxCost(message)+len(message)/s.q.max*12), [][]byte{message})
+	return s.refused
 }
 
 // Finish ends the source: what its peer left unfinished is a message too, where the frame allows it.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // A splitter finds the messages in a stream one byte after the other: what Source has to find,
@@ -734,4 +736,99 @@ func FuzzSource(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What PutMessages is given comes out as it went in, in any frame.
+func TestPutMessages(t *testing.T) {
+	messages := [][]byte{[]byte("one"), {}, []byte("two\nlines"), []byte("a\x00zero"), []byte("\n"), []byte("5:x,"), bytes.Repeat([]byte("long\n"), 20000), []byte("end")}
+	for f := Line; f <= Datagram; f++ {
+		q := NewQueue(QueueOptions{Frame: f})
+		src := q.NewSource(SourceOptions{Peer: "p", Whole: true})
+		if n, err := src.PutMessages(t.Context(), messages); n != len(messages) || err != nil {
+			t.Fatal(f, n, err)
+		}
+		for _, piece := range [][]byte{[]byte("in\n"), []byte("pieces")} {
+			if err := src.Keep(t.Context(), piece); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := src.PutKept(); err != nil {
+			t.Fatal(err)
+		}
+		if err := q.audit(); err != nil {
+			t.Fatal(f, err)
+		}
+		for want := append(messages, []byte("in\npieces")); len(want) > 0; {
+			l, err := q.TryTake(Want{Messages: 2, Bytes: math.MaxInt})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got [][]byte
+			l.Each(func(m Message) { got = append(got, bytes.Clone(m.Data)) })
+			l.AckMessages(1)
+			l.Return()
+			if !bytes.Equal(got[0], want[0]) {
+				t.Fatalf("%s: %.20q, want %.20q", f, got[0], want[0])
+			}
+			want = want[1:]
+			if err := q.audit(); err != nil {
+				t.Fatal(f, err)
+			}
+		}
+		if c := q.Counts(); c.In != int64(len(messages))+1 || c.Out != c.In || c.Cut != 0 {
+			t.Errorf("%s: %+v", f, c)
+		}
+	}
+}
+
+// PutMessages keeps to the bound, cuts what is too long and can be stopped.
+func TestPutMessagesFull(t *testing.T) {
+	q := NewQueue(QueueOptions{Capacity: 4096, MaxMessage: 100})
+	src := q.NewSource(SourceOptions{Whole: true})
+	m := bytes.Repeat([]byte("x"), 100)
+	messages := slices.Repeat([][]byte{m}, 100)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	n, err := src.PutMessages(ctx, messages)
+	if err == nil || n == 0 || n >= 41 || q.Left() != n {
+		t.Fatal(n, err, q.Left())
+	}
+	done := make(chan error)
+	go func() {
+		_, err := src.PutMessages(t.Context(), messages[n:])
+		done <- err
+	}()
+	for got := 0; got < 100; {
+		l, err := q.Take(t.Context(), Want{Messages: 7, Bytes: math.MaxInt})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got += l.Messages()
+		l.Ack()
+		if err := q.audit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if n, err := src.PutMessages(t.Context(), [][]byte{bytes.Repeat([]byte("y"), 250)}); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	if c := q.Counts(); c.Cut != 2 || c.Messages != 3 {
+		t.Errorf("%+v", c)
+	}
+	for _, o := range []Overflow{DropNewest, DropOldest} {
+		q := NewQueue(QueueOptions{Capacity: 4096, MaxMessage: 100, Overflow: o})
+		src := q.NewSource(SourceOptions{Whole: true})
+		if n, err := src.PutMessages(t.Context(), messages); n != 100 || err != nil {
+			t.Fatal(n, err)
+		}
+		if c := q.Counts(); c.Dropped == 0 || c.Dropped+int64(c.Messages) != 100 {
+			t.Errorf("%d: %+v", o, c)
+		}
+		if err := q.audit(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
