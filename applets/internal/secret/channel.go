@@ -32,6 +32,12 @@ import (
 // The listener shows its confirmation first: a listener that does not hold the key never sees the
 // dialler's, and the dialler sends nothing of its request to it. A dialler that does not hold the
 // key has spent one guess by then, whether it goes on or not; Gate counts it so.
+//
+// A ticket, which a listener has given to a dialler over such a channel, proves one more: it is too
+// long to be guessed, so a MAC over the exporter and the side's identity will do.
+//
+//	'D', ticket's ID (16), MAC (32)  ->
+//	                                 <-  MAC (32)
 
 // ALPN is the protocol's name within TLS.
 const ALPN = "sockbox/1"
@@ -42,6 +48,8 @@ const HandshakeTime = 5 * time.Second
 // What a channel is for. A proof for one purpose is none for another.
 const (
 	ForTrigger = "trigger"
+	ForPool    = "pool"
+	forTicket  = "link"
 )
 
 var (
@@ -67,13 +75,7 @@ func identities(purpose string) (dialler, listener string) {
 // listener that does not know the key, so it is not tried again. The channel takes c over: closing
 // it closes c, and so does an error.
 func Dial(ctx context.Context, c net.Conn, key Key, purpose string) (*tls.Conn, error) {
-	t := tls.Client(c, &tls.Config{
-		MinVersion:             tls.VersionTLS13,
-		NextProtos:             []string{ALPN},
-		InsecureSkipVerify:     true, // SPAKE2 does it, bound to this very session
-		SessionTicketsDisabled: true,
-		ServerName:             "sockbox", // sent in clear, and says nothing
-	})
+	t := tls.Client(c, dialConfig())
 	err := prove(ctx, t, func() error {
 		p, err := begin(true, key, purpose)
 		if err != nil {
@@ -99,17 +101,43 @@ func Dial(ctx context.Context, c net.Conn, key Key, purpose string) (*tls.Conn, 
 	return t, err
 }
 
+func dialConfig() *tls.Config {
+	return &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		NextProtos:             []string{ALPN},
+		InsecureSkipVerify:     true, // what is inside does it, bound to this very session
+		SessionTicketsDisabled: true,
+		ServerName:             "sockbox", // sent in clear, and says nothing
+	}
+}
+
 // Accept is the listener's part of Dial. When it returns without an error the dialler has proven
 // that it holds key.
 func (l *Identity) Accept(ctx context.Context, c net.Conn, key Key, purpose string) (*tls.Conn, error) {
-	t := tls.Server(c, l.config)
-	err := prove(ctx, t, func() error {
+	t, _, err := l.accept(ctx, c, key, purpose, nil)
+	return t, err
+}
+
+// accept is Accept, where a ticket will do as well. No key, the zero Key, is not enough for anything.
+func (l *Identity) accept(ctx context.Context, c net.Conn, key Key, purpose string, find func(TicketID) (Ticket, bool)) (t *tls.Conn, id *TicketID, err error) {
+	t = tls.Server(c, l.config)
+	err = prove(ctx, t, func() error {
+		b := make([]byte, shareSize)
+		if _, err := io.ReadFull(t, b[:1]); err != nil {
+			return err
+		}
+		if b[0] == ticketFollows {
+			id, err = acceptTicket(t, find)
+			return err
+		}
+		if len(key.text) == 0 {
+			return ErrRefused
+		}
 		p, err := begin(false, key, purpose)
 		if err != nil {
 			return err
 		}
-		b := make([]byte, shareSize)
-		if _, err := io.ReadFull(t, b); err != nil {
+		if _, err := io.ReadFull(t, b[1:]); err != nil {
 			return err
 		}
 		k, err := finish(t, p, b)
@@ -128,7 +156,7 @@ func (l *Identity) Accept(ctx context.Context, c net.Conn, key Key, purpose stri
 		}
 		return nil
 	})
-	return t, err
+	return t, id, err
 }
 
 // prove runs the handshake and f, both together within HandshakeTime and ctx. With an error the
@@ -170,12 +198,16 @@ func begin(dials bool, key Key, purpose string) (*party, error) {
 
 // finish binds the exchange to the TLS session (RFC 9266, tls-exporter).
 func finish(t *tls.Conn, p *party, theirs []byte) (*keys, error) {
-	s := t.ConnectionState()
-	bound, err := s.ExportKeyingMaterial("EXPORTER-Channel-Binding", nil, 32)
+	bound, err := exporter(t)
 	if err != nil {
 		return nil, err
 	}
 	return p.finish(theirs, bound)
+}
+
+func exporter(t *tls.Conn) ([]byte, error) {
+	s := t.ConnectionState()
+	return s.ExportKeyingMaterial("EXPORTER-Channel-Binding", nil, 32)
 }
 
 // An Identity is what a listener needs to speak TLS: a certificate that nobody checks, made once.

@@ -155,6 +155,13 @@ func (k Key) Equal(text []byte) bool {
 	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
+// CutPrefix returns what follows the key in text, which begins with it, or with something else. The
+// comparison takes the same time whatever the bytes are.
+func (k Key) CutPrefix(text []byte) (rest []byte, ok bool) {
+	n := min(len(k.text), len(text))
+	return text[n:], k.Equal(text[:n])
+}
+
 // Line returns the key as the plain wire has it, and an error for a key that the wire cannot carry.
 func (k Key) Line() ([]byte, error) {
 	if bytes.ContainsAny(k.text, "\n\r") || k.text[0] == recordHandshake {

@@ -47,6 +47,13 @@ type Server struct {
 	Line    func(line []byte) bool      // whether a line of the plain wire, without its end, shows the key
 	Handle  func(context.Context, Peer) // serves a peer that has; it closes Peer.Conn
 	Note    func(peer net.Addr, err error)
+
+	// Tickets, where there are any, prove as much as the key. Without a Key nothing else does.
+	Tickets func(TicketID) (Ticket, bool)
+
+	// What several servers of one process share; nil: each makes its own.
+	Identity *Identity
+	Gate     *Gate
 }
 
 // A Peer is one that has proven the key.
@@ -54,6 +61,8 @@ type Peer struct {
 	Conn net.Conn
 	Addr net.Addr
 	Line []byte // on the plain wire the line that showed the key; else nil
+
+	Ticket *TicketID // the ticket that was shown in place of the key; else nil
 }
 
 // RefusedLine answers a line of the plain wire that does not show the key.
@@ -65,17 +74,22 @@ var ErrNotTaken = errors.New("a key in clear is not taken from there")
 // Serve accepts from ln until ctx ends, and returns when no peer is being served any more. It closes
 // ln. An error is ln's.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	id, err := NewIdentity()
-	if err != nil {
-		ln.Close()
-		return err
+	id, gate := s.Identity, s.Gate
+	if id == nil {
+		var err error
+		if id, err = NewIdentity(); err != nil {
+			ln.Close()
+			return err
+		}
+	}
+	if gate == nil {
+		gate = NewGate()
 	}
 	var peers sync.WaitGroup
 	defer peers.Wait()
 	stop := context.AfterFunc(ctx, func() { ln.Close() })
 	defer stop()
 	defer ln.Close()
-	gate := NewGate()
 	for {
 		c, err := ln.Accept()
 		switch {
@@ -135,10 +149,10 @@ func (s *Server) admit(ctx context.Context, id *Identity, turn *Turn, c net.Conn
 		c.SetDeadline(time.Time{}) // Accept has its own
 		ctx, cancel := after(ctx, lastMoment)
 		defer cancel()
-		p.Conn, err = id.Accept(ctx, r, s.Key, s.Purpose)
+		p.Conn, p.Ticket, err = id.accept(ctx, r, s.Key, s.Purpose, s.Tickets)
 		return p, err
 	}
-	if !s.Plain.Takes(c.RemoteAddr()) {
+	if s.Line == nil || !s.Plain.Takes(c.RemoteAddr()) {
 		return p, ErrNotTaken
 	}
 	line, err := readLine(r.r)
