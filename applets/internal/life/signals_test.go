@@ -75,9 +75,16 @@ func TestStopParent(t *testing.T) {
 	}
 }
 
+// servants are what else this program can be.
+var servants = map[string]func(){}
+
 // TestMain lets a test start this program as a process that can be ended.
 func TestMain(m *testing.M) {
 	if how := os.Getenv("LIFE_TEST"); how != "" {
+		if serve := servants[how]; serve != nil {
+			serve()
+			os.Exit(0)
+		}
 		if how == "ignored" {
 			signal.Ignore(syscall.SIGINT, syscall.SIGHUP)
 			os.Setenv("LIFE_TEST", "catch")

@@ -1,0 +1,408 @@
+package life
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Why a program did not start. A shell's statuses for them are 127 and 126.
+var (
+	ErrNotFound  = errors.New("no such program")
+	ErrCannotRun = errors.New("the program cannot be run")
+)
+
+// Pipe, in place of a file of a Command, asks for a pipe whose other end the Child has.
+var Pipe = new(os.File)
+
+// A Command says what is to be started, and how.
+type Command struct {
+	Path string   // the program; looked up in $PATH if it has no slash
+	Args []string // its arguments, its name first; none: Path
+	Env  []string // its whole environment; nil: ours
+	Dir  string   // where it starts; empty: here
+
+	// The child's descriptors 0, 1 and 2. nil is /dev/null. Start closes none of them.
+	Stdin, Stdout, Stderr *os.File
+	// Extra are its descriptors 3, 4 and so on. It has no others.
+	Extra []*os.File
+
+	// Pty has a terminal of 80x24 in place of the pipe that Stdout asks for, and that Stdin asks
+	// for: programs then write line by line. What is written passes as it is, nothing is echoed.
+	// The child leads a session of its own.
+	Pty bool
+
+	// Mark gives the child a variable that tells it from its siblings, $SOCKBOX_CHILD. With it Stop
+	// finds also those descendants that had lost every other tie to the child by then.
+	Mark bool
+
+	Credential *syscall.Credential // whose the process is; nil: ours
+}
+
+const markVariable = "SOCKBOX_CHILD"
+
+// A Child is a process that Start has started.
+type Child struct {
+	// The other ends of what Pipe was given for, and nil where it was not. Whoever started the
+	// child reads and closes them; Stop closes Stdin, which may be closed twice. What is a pipe is an
+	// *os.File; with Pty both are the one terminal, which closing either closes.
+	Stdin          io.WriteCloser
+	Stdout, Stderr io.ReadCloser
+
+	name    string
+	proc    *os.Process
+	mark    string // NAME=VALUE
+	session bool   // it leads one
+	started time.Time
+	done    chan struct{}
+	end     End // once done is closed
+
+	reaped bool // under family.mu: from now on its pid may be somebody else's
+}
+
+// family is all the children of this process. To fork and to enter the child here is one step for
+// the one who looks for strays, or he would take a child that ends at once for one of them.
+var family struct {
+	forking  sync.RWMutex
+	mu       sync.Mutex
+	children map[int]*Child
+	marks    atomic.Uint64
+}
+
+var cleanDescriptors sync.Once
+
+// Start starts a program: in a process group of its own, with no descriptor but those that the
+// command names, with no signal blocked and all at their default, INT and QUIT too where a shell's
+// "&" has us ignore them. Two kinds that were inherited as ignored stay so: HUP (nohup), unless this
+// process catches it, and those of job control. Catch signals before the first Start.
+//
+// The error wraps ErrNotFound or ErrCannotRun if it is the program's; any other, as a shortage of
+// processes or of descriptors, may pass.
+func Start(cmd Command) (*Child, error) {
+	path, err := lookUp(cmd.Path)
+	if err != nil {
+		return nil, err
+	}
+	if cmd.Dir != "" { // or the program would seem to be missing
+		if _, err := os.Stat(cmd.Dir); err != nil {
+			return nil, fmt.Errorf("%s: %w", cmd.Dir, reason(err))
+		}
+	}
+	cleanDescriptors.Do(func() {
+		closeOnExec()
+		if signal.Ignored(syscall.SIGINT) { // caught and dropped here, and so reset by an exec
+			signal.Notify(make(chan os.Signal, 1), syscall.SIGINT)
+		}
+	})
+
+	c := &Child{name: cmd.Path, session: cmd.Pty, done: make(chan struct{})}
+	sys := &syscall.SysProcAttr{Setpgid: !cmd.Pty, Setsid: cmd.Pty, Credential: cmd.Credential}
+	var theirs, ours []*os.File
+	closeAll := func(files []*os.File) {
+		for _, f := range files {
+			f.Close()
+		}
+	}
+	defer func() { closeAll(theirs) }()
+	files, err := c.files(&cmd, sys, &theirs, &ours)
+	if err == nil {
+		env := cmd.Env
+		if env == nil {
+			env = os.Environ()
+		}
+		if cmd.Mark {
+			c.mark = fmt.Sprintf("%s=%d.%d", markVariable, os.Getpid(), family.marks.Add(1))
+			env = append(env[:len(env):len(env)], c.mark)
+		}
+		argv := cmd.Args
+		if len(argv) == 0 {
+			argv = []string{cmd.Path}
+		}
+		err = c.start(path, argv, &os.ProcAttr{Dir: cmd.Dir, Env: env, Files: files, Sys: sys})
+	}
+	if err != nil {
+		closeAll(ours)
+		return nil, err
+	}
+	return c, nil
+}
+
+// files opens what the child has as 0, 1, 2 and so on. theirs is to be closed once it has them.
+func (c *Child) files(cmd *Command, sys *syscall.SysProcAttr, theirs, ours *[]*os.File) ([]*os.File, error) {
+	files := make([]*os.File, 3, 3+len(cmd.Extra))
+	var slave *os.File
+	for i, f := range []*os.File{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
+		switch {
+		case f == nil:
+			null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+			if err != nil {
+				return nil, err
+			}
+			*theirs = append(*theirs, null)
+			files[i] = null
+		case f != Pipe:
+			files[i] = f
+		case cmd.Pty && i < 2:
+			if slave == nil {
+				master, s, err := openTerminal()
+				if err != nil {
+					return nil, err
+				}
+				slave = s
+				*theirs, *ours = append(*theirs, s), append(*ours, master)
+				c.Stdout = terminal{master}
+				sys.Setctty, sys.Ctty = true, i
+			}
+			files[i] = slave
+			if i == 0 {
+				c.Stdin = c.Stdout.(terminal).File
+			}
+		default:
+			r, w, err := os.Pipe()
+			if err != nil {
+				return nil, err
+			}
+			if i == 0 {
+				r, w = w, r
+				c.Stdin = r
+			} else if i == 1 {
+				c.Stdout = r
+			} else {
+				c.Stderr = r
+			}
+			files[i] = w
+			*theirs, *ours = append(*theirs, w), append(*ours, r)
+		}
+	}
+	if cmd.Pty && slave == nil {
+		return nil, errors.New("a terminal takes the place of a pipe, and neither stdin nor stdout is one")
+	}
+	return append(files, cmd.Extra...), nil
+}
+
+// terminal is our side of a child's terminal.
+type terminal struct{ *os.File }
+
+// Read tells the end as a pipe does: the kernel says EIO when nobody has the other side open.
+func (t terminal) Read(b []byte) (int, error) {
+	n, err := t.File.Read(b)
+	if errors.Is(err, syscall.EIO) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+func (c *Child) start(path string, argv []string, attr *os.ProcAttr) error {
+	family.forking.RLock()
+	defer family.forking.RUnlock()
+	proc, err := startProcess(path, argv, attr)
+	if err != nil {
+		return cannotStart(path, err)
+	}
+	c.proc, c.started = proc, time.Now()
+	family.mu.Lock()
+	if family.children == nil {
+		family.children = map[int]*Child{}
+	}
+	family.children[proc.Pid] = c
+	family.mu.Unlock()
+	wakeStrays()
+	go c.wait()
+	return nil
+}
+
+func (c *Child) wait() {
+	state, err := c.reap()
+	c.end.Time = time.Since(c.started)
+	if ws, ok := sysStatus(state); !ok {
+		c.end.Err = err
+	} else if ws.Signaled() {
+		c.end.Signal, c.end.Core = ws.Signal(), ws.CoreDump()
+	} else {
+		c.end.Code = ws.ExitStatus()
+	}
+	close(c.done)
+}
+
+func sysStatus(state *os.ProcessState) (syscall.WaitStatus, bool) {
+	if state == nil {
+		return 0, false
+	}
+	ws, ok := state.Sys().(syscall.WaitStatus)
+	return ws, ok
+}
+
+// An End is how a child ended.
+type End struct {
+	Code   int            // what it exited with, if Signal is 0
+	Signal syscall.Signal // what it was ended by
+	Core   bool           // it left a core
+	Time   time.Duration  // how long it ran
+	Err    error          // we could not learn how it ended; nothing that is known leads here
+}
+
+// Status is the status that a shell would give: 128+N for an end by signal N.
+func (e End) Status() int {
+	switch {
+	case e.Err != nil:
+		return 1
+	case e.Signal != 0:
+		return 128 + int(e.Signal)
+	}
+	return e.Code
+}
+
+func (e End) String() string {
+	switch {
+	case e.Err != nil:
+		return e.Err.Error()
+	case e.Signal != 0:
+		return "ended by " + e.Signal.String()
+	}
+	return "exit status " + strconv.Itoa(e.Code)
+}
+
+// PID is the child's process id, and its group's. It is for people: the number may be another
+// process's once the child has ended.
+func (c *Child) PID() int { return c.proc.Pid }
+
+// Done is closed when the child has ended and is reaped. Descendants of it may live on, and hold
+// its pipes open.
+func (c *Child) Done() <-chan struct{} { return c.done }
+
+// Wait waits until the child has ended, and tells how. Any number may wait.
+func (c *Child) Wait() End {
+	<-c.done
+	return c.end
+}
+
+// Signal sends sig to the child's process group, as long as the child has not ended.
+func (c *Child) Signal(sig syscall.Signal) error {
+	family.mu.Lock()
+	defer family.mu.Unlock()
+	if c.reaped {
+		return os.ErrProcessDone
+	}
+	return c.signalGroup(sig)
+}
+
+// signalGroup is called before the child is reaped, under family.mu: until then no other group can
+// have the number.
+func (c *Child) signalGroup(sig syscall.Signal) error { return syscall.Kill(-c.proc.Pid, sig) }
+
+// Stop ends the child and its descendants, and returns when all of them are gone. It closes the
+// child's stdin, sends TERM and CONT, waits for grace or until hurry is closed, and sends KILL
+// until none is left. It may be called at any time, also after the child has ended, to end what it
+// has left behind, and more than once.
+//
+// The child's descendants are: all that the tree of parents leads to from the child; the members of
+// its process group and of its session; and, on Linux in a process that has called Adopt, orphans
+// that were seen in that tree before, or are of a group or session that was, or that have the
+// child's mark. An orphan that had lost all these ties before Stop is found by StopAll only.
+// Elsewhere it is the process group alone.
+//
+// The error says that something cannot be ended, as a process of another user's or one that hangs
+// in the kernel.
+func (c *Child) Stop(grace time.Duration, hurry <-chan struct{}) error {
+	if c.Stdin != nil && !c.session { // a terminal has no half to close
+		c.Stdin.Close()
+	}
+	err := c.finish(grace, hurry)
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.name, err)
+	}
+	<-c.done
+	return nil
+}
+
+// lookUp finds a program as a shell does.
+func lookUp(name string) (string, error) {
+	if name == "" {
+		return "", &startError{"''", ErrNotFound, ErrNotFound}
+	}
+	if strings.Contains(name, "/") {
+		return name, nil
+	}
+	var denied error
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		if dir == "" {
+			dir = "."
+		}
+		path := dir + "/" + name
+		st, err := os.Stat(path)
+		switch {
+		case err != nil || st.IsDir():
+		case st.Mode()&0o111 == 0:
+			denied = &startError{path, ErrCannotRun, syscall.EACCES}
+		default:
+			return path, nil
+		}
+	}
+	if denied != nil {
+		return "", denied
+	}
+	return "", &startError{name, ErrNotFound, ErrNotFound}
+}
+
+// cannotStart tells a program that is not there from one that cannot be run, and both from what
+// the system lacks just now.
+func cannotStart(path string, err error) error {
+	why := reason(err)
+	switch {
+	case errors.Is(why, syscall.EAGAIN), errors.Is(why, syscall.ENOMEM), errors.Is(why, syscall.EMFILE), errors.Is(why, syscall.ENFILE):
+		return fmt.Errorf("%s: %w", path, why)
+	case errors.Is(why, syscall.ENOENT), errors.Is(why, syscall.ENOTDIR):
+		if _, err := os.Stat(path); err == nil {
+			return &startError{path, ErrCannotRun, fmt.Errorf("what its first line names, or its loader: %w", why)}
+		}
+		return &startError{path, ErrNotFound, why}
+	}
+	return &startError{path, ErrCannotRun, why}
+}
+
+// reason is the system's own word in an error of package os.
+func reason(err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return err
+}
+
+type startError struct {
+	path      string
+	kind, why error
+}
+
+func (e *startError) Error() string   { return e.path + ": " + e.why.Error() }
+func (e *startError) Unwrap() []error { return []error{e.kind, e.why} }
+
+// Run starts a command, and stops it when ctx ends; it returns when the child has ended, and its
+// descendants too if it was stopped.
+func Run(ctx context.Context, cmd Command, grace time.Duration, hurry <-chan struct{}) (End, error) {
+	c, err := Start(cmd)
+	if err != nil {
+		return End{}, err
+	}
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		err = c.Stop(grace, hurry)
+	}
+	select {
+	case <-c.done:
+		return c.end, err
+	default:
+		return End{Err: err}, err
+	}
+}
