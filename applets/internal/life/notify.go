@@ -8,11 +8,15 @@ import (
 )
 
 // Notify tells a service manager how the service is, as sd_notify(3) says: "READY=1",
-// "STOPPING=1", "STATUS=…". Without $NOTIFY_SOCKET it does nothing.
+// "STOPPING=1", "STATUS=…". Without $NOTIFY_SOCKET it does nothing. The inner process of two (Guard)
+// tells it through the outer one, which the manager knows.
 func Notify(state string) error {
 	path := os.Getenv("NOTIFY_SOCKET")
 	if path == "" {
 		return nil
+	}
+	if link := guardLink.Load(); link != nil {
+		return notifyThrough(link, state)
 	}
 	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err == nil {
