@@ -27,10 +27,10 @@ var Pipe = new(os.File)
 
 // A Command says what is to be started, and how.
 type Command struct {
-	Path string   // the program; looked up in $PATH if it has no slash
+	Path string   // the program; looked up in our own $PATH if it has no slash
 	Args []string // its arguments, its name first; none: Path
 	Env  []string // its whole environment; nil: ours
-	Dir  string   // where it starts; empty: here
+	Dir  string   // where it starts, and what a relative Path with a slash belongs to; empty: here
 
 	// The child's descriptors 0, 1 and 2. nil is /dev/null. Start closes none of them.
 	Stdin, Stdout, Stderr *os.File
@@ -66,6 +66,8 @@ type Child struct {
 	started time.Time
 	done    chan struct{}
 	end     End // once done is closed
+
+	stopping sync.Mutex
 
 	reaped bool // under family.mu: from now on its pid may be somebody else's
 }
@@ -207,7 +209,7 @@ func (c *Child) start(path string, argv []string, attr *os.ProcAttr) error {
 	defer family.forking.RUnlock()
 	proc, err := startProcess(path, argv, attr)
 	if err != nil {
-		return cannotStart(path, err)
+		return cannotStart(path, attr.Dir, err)
 	}
 	c.proc, c.started = proc, time.Now()
 	family.mu.Lock()
@@ -317,6 +319,8 @@ func (c *Child) Stop(grace time.Duration, hurry <-chan struct{}) error {
 	if c.Stdin != nil && !c.session { // a terminal has no half to close
 		c.Stdin.Close()
 	}
+	c.stopping.Lock() // the child is asked once at a time
+	defer c.stopping.Unlock()
 	err := c.finish(grace, hurry)
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.name, err)
@@ -345,7 +349,7 @@ func lookUp(name string) (string, error) {
 		case st.Mode()&0o111 == 0:
 			denied = &startError{path, ErrCannotRun, syscall.EACCES}
 		default:
-			return path, nil
+			return filepath.Abs(path)
 		}
 	}
 	if denied != nil {
@@ -356,13 +360,17 @@ func lookUp(name string) (string, error) {
 
 // cannotStart tells a program that is not there from one that cannot be run, and both from what
 // the system lacks just now.
-func cannotStart(path string, err error) error {
+func cannotStart(path, dir string, err error) error {
 	why := reason(err)
 	switch {
 	case errors.Is(why, syscall.EAGAIN), errors.Is(why, syscall.ENOMEM), errors.Is(why, syscall.EMFILE), errors.Is(why, syscall.ENFILE):
 		return fmt.Errorf("%s: %w", path, why)
 	case errors.Is(why, syscall.ENOENT), errors.Is(why, syscall.ENOTDIR):
-		if _, err := os.Stat(path); err == nil {
+		at := path
+		if !filepath.IsAbs(path) {
+			at = filepath.Join(dir, path)
+		}
+		if _, err := os.Stat(at); err == nil {
 			return &startError{path, ErrCannotRun, fmt.Errorf("what its first line names, or its loader: %w", why)}
 		}
 		return &startError{path, ErrNotFound, why}

@@ -21,6 +21,9 @@ import (
 
 const patience = 60 * time.Second // of a test, on a machine that does much else
 
+// quick spares the second that the race detector waits for at the end of a process.
+const quick = "GORACE=atexit_sleep_ms=0"
+
 // alone runs the test in a process of its own, one that takes in orphans: there no other test
 // starts children. It returns true there. wrap is a command that starts that process.
 func alone(t *testing.T, wrap ...string) bool {
@@ -46,7 +49,7 @@ func alone(t *testing.T, wrap ...string) bool {
 		argv[len(wrap)], _ = os.Executable()
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), "LIFE_ALONE="+t.Name())
+	cmd.Env = append(os.Environ(), "LIFE_ALONE="+t.Name(), quick)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

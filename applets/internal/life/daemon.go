@@ -105,6 +105,13 @@ func Background(keep []int, stdout, stderr io.Writer) (status int, err error) {
 // A Daemon is this process, as one that Background has started and that has not reported yet.
 type Daemon struct{ ready *os.File }
 
+// Backgrounded tells whether this process is one that Background has started and that has not asked
+// StartedByBackground yet.
+func Backgrounded() bool {
+	fd, err := strconv.Atoi(os.Getenv(readyVariable))
+	return err == nil && fd >= 3
+}
+
 // StartedByBackground returns nil in a process that the user started himself. It is called once,
 // before anything is opened.
 func StartedByBackground() *Daemon {

@@ -39,9 +39,11 @@ const strayGrace = 2 * time.Second
 // manager listens to the process that it has started.
 
 // Guarded is the inner process of two. As a Stop it ends with the requests to the outer one, and is
-// in a hurry when that one has vanished.
+// in a hurry when that one has vanished. If it is there still ten seconds after that, its descendants
+// and it are ended on the spot.
 type Guarded struct {
 	*Stop
+	outer  int
 	signal atomic.Int32
 }
 
@@ -56,14 +58,18 @@ var guardLink atomic.Pointer[os.File]
 // INT and TERM are requests to end, and HUP is; if background is false, a HUP that was inherited as
 // ignored stays so. The third request ends the inner process by SIGKILL, and End tells of the signal
 // that was the third request. USR1, USR2 and WINCH are passed on as they are. LISTEN_PID and
-// WATCHDOG_PID name the inner process if they named this one. Ctrl-Z stops the outer one only.
+// WATCHDOG_PID name the inner process if they named this one. Ctrl-Z stops the outer one only. The
+// end of ctx is a request too.
+//
+// What is to go to the background calls Background first, unless it is Backgrounded, then Guard, and
+// StartedByBackground in the inner process, which is the one that is ready.
 //
 // On a system where Adopt does not exist, descendants that have left their groups live on.
-func Guard(background bool) (*Guarded, End, error) {
+func Guard(ctx context.Context, background bool) (*Guarded, End, error) {
 	if link, outer := guardedBy(); link != nil {
-		return guarded(link, outer, background), End{}, nil
+		return guarded(ctx, link, outer, background), End{}, nil
 	}
-	end, err := guard(background)
+	end, err := guard(ctx, background)
 	return nil, end, err
 }
 
@@ -91,9 +97,9 @@ func requests(background bool) []os.Signal {
 	return catch
 }
 
-func guarded(link *os.File, outer int, background bool) *Guarded {
-	g := &Guarded{Stop: &Stop{hurry: make(chan struct{})}}
-	g.ctx, g.cancel = context.WithCancel(context.Background())
+func guarded(ctx context.Context, link *os.File, outer int, background bool) *Guarded {
+	g := &Guarded{Stop: &Stop{hurry: make(chan struct{})}, outer: outer}
+	g.ctx, g.cancel = context.WithCancel(ctx)
 	g.Stop.signal = make(chan os.Signal, 3)
 	signal.Notify(g.Stop.signal, requests(background)...)
 	Adopt() // where it does not exist, Guard's comment tells
@@ -143,17 +149,25 @@ func (g *Guarded) request(n int, sig syscall.Signal) {
 // not leave with 0 then, but cleans up and calls RaiseAgain; the outer process does as it did.
 func (g *Guarded) Signal() syscall.Signal { return syscall.Signal(g.signal.Load()) }
 
+// PID is the outer process's, the one that people and service managers know and send signals to.
+func (g *Guarded) PID() int { return g.outer }
+
 // LeaveGroup makes a process group for the inner process, so that a SIGKILL of the outer one's whole
 // group, as "kill -9 %1" and timeout(1) send it, does not end both. It is called as soon as the
 // terminal is not read any more: from then on, to read it would stop the process, as would to write
 // where "stty tostop" is set.
 func (g *Guarded) LeaveGroup() error { return syscall.Setpgid(0, 0) }
 
-func guard(background bool) (End, error) {
+func guard(ctx context.Context, background bool) (End, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return End{}, err
 	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return End{}, err
+	}
+	defer null.Close()
 	Adopt()
 	syscall.ForkLock.RLock()
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
@@ -190,6 +204,11 @@ func guard(background bool) (End, error) {
 	// What we hold open would seem to be in use after the inner process has closed it: a listener
 	// would go on to take connections.
 	closeInherited(pair[0])
+	if Backgrounded() {
+		// The launcher reads our stderr to its end, and no directory is to be kept in use.
+		duplicate(int(null.Fd()), 2)
+		os.Chdir("/")
+	}
 
 	told := make(chan struct{})
 	go func() {
@@ -203,7 +222,20 @@ func guard(background bool) (End, error) {
 		done  = inner.done
 		gone  chan struct{}
 		left  error
+		ended = ctx.Done()
 	)
+	request := func(sig syscall.Signal) {
+		switch count++; count {
+		case 1, 2:
+			link.Write([]byte{byte(count), byte(sig)})
+			if count == 2 {
+				close(hurry)
+			}
+		case 3:
+			third = sig
+			inner.proc.Kill()
+		}
+	}
 	for {
 		select {
 		case s := <-asks:
@@ -212,16 +244,10 @@ func guard(background bool) (End, error) {
 				inner.proc.Signal(sig)
 				continue
 			}
-			switch count++; count {
-			case 1, 2:
-				link.Write([]byte{byte(count), byte(sig)})
-				if count == 2 {
-					close(hurry)
-				}
-			case 3:
-				third = sig
-				inner.proc.Kill()
-			}
+			request(sig)
+		case <-ended:
+			ended = nil
+			request(0)
 		case <-done:
 			done, gone = nil, make(chan struct{})
 			go func() {
@@ -271,10 +297,10 @@ func notifyThrough(link io.Writer, state string) error {
 }
 
 // RaiseAgain ends this process by sig, as if it had never been caught. It does not return. If the
-// signal was inherited as ignored the process exits with 128+sig.
+// signal was inherited as ignored, or cannot end this process, it exits with 128+sig.
 func RaiseAgain(sig syscall.Signal) {
 	signal.Reset(sig)
-	if !ignored(sig) {
+	if !ignored(sig) && os.Getpid() != 1 { // the first process of a container is spared by the kernel
 		syscall.Kill(os.Getpid(), sig)
 		time.Sleep(5 * time.Second) // it is another thread that dies of it
 	}

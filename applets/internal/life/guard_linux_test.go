@@ -17,13 +17,86 @@ import (
 	"time"
 )
 
-func init() { servants["guard"] = serveGuarded }
+func init() {
+	servants["guard"] = serveGuarded
+	servants["background"] = serveInBackground
+}
+
+func serveInBackground() {
+	if !Backgrounded() {
+		status, err := Background(nil, os.Stdout, os.Stderr)
+		if err != nil {
+			fmt.Println(err)
+		}
+		os.Exit(status)
+	}
+	g, end, _ := Guard(context.Background(), true)
+	if g == nil {
+		os.Exit(end.Status())
+	}
+	started := StartedByBackground()
+	if os.Getenv("LIFE_HOW") == "fail" {
+		fmt.Fprintln(os.Stderr, "it does not work")
+		os.Exit(3)
+	}
+	if _, err := Start(Command{Path: "sleep", Args: []string{"sleep", "1000"}}); err != nil {
+		os.Exit(4)
+	}
+	log, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err == nil {
+		err = started.Ready(fmt.Sprintf("%d %d", g.PID(), os.Getpid()), log)
+	}
+	if err != nil {
+		os.Exit(5)
+	}
+	<-g.Context().Done()
+	StopAll(patience, g.Hurry())
+	os.Exit(0)
+}
+
+// A service of two processes goes to the background as one of one process does.
+func TestGuardInBackground(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		how  string
+		kill int // which of the two
+		sig  syscall.Signal
+	}{{"", 0, syscall.SIGTERM}, {"", 1, syscall.SIGTERM}, {"", 0, syscall.SIGKILL}, {"", 1, syscall.SIGKILL}, {"fail", 0, 0}} {
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = append(os.Environ(), "LIFE_TEST=background", "LIFE_HOW="+test.how, quick)
+		out, err := cmd.CombinedOutput() // to the end of both, which a daemon must not hold
+		if test.how == "fail" {
+			if cmd.ProcessState.ExitCode() != 3 || string(out) != "it does not work\n" {
+				t.Errorf("%v: %q", err, out)
+			}
+			continue
+		}
+		var pids [2]int
+		if _, bad := fmt.Sscan(string(out), &pids[0], &pids[1]); bad != nil || err != nil {
+			t.Fatalf("%v, %v: %q", bad, err, out)
+		}
+		s := look()
+		found := map[int]process{}
+		s.below(s.all[pids[0]], found, func(process) bool { return false })
+		if _, ok := found[pids[1]]; !ok || len(found) != 2 {
+			t.Errorf("below %d there are %v", pids[0], found)
+		}
+		found[pids[0]] = s.all[pids[0]]
+		if at, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pids[0])); at != "/" {
+			t.Errorf("the outer one is in %s", at)
+		}
+		syscall.Kill(pids[test.kill], test.sig)
+		for _, p := range found {
+			eventually(t, "all are gone", func() bool { return !alive(p.identity) })
+		}
+	}
+}
 
 // serveGuarded is a service of two processes. It tells the pid of the inner one, and those of a tree
 // that it has started, then each request. LIFE_HOW says more.
 func serveGuarded() {
 	how := os.Getenv("LIFE_HOW")
-	g, end, err := Guard(false)
+	g, end, err := Guard(context.Background(), false)
 	if g == nil {
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -91,8 +164,9 @@ type service struct {
 
 func serve(t *testing.T, how string, more ...func(*exec.Cmd)) *service {
 	t.Helper()
+	need(t, "bash", "perl", "setsid")
 	s := &service{T: t, cmd: exec.Command("/proc/self/exe")}
-	s.cmd.Env = append(os.Environ(), "LIFE_TEST=guard", "LIFE_HOW="+how)
+	s.cmd.Env = append(os.Environ(), "LIFE_TEST=guard", "LIFE_HOW="+how, quick)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -323,6 +397,32 @@ func TestGuardInherits(t *testing.T) {
 	s.cmd.Process.Signal(syscall.SIGINT)
 	s.says("first")
 	s.ends(0)
+}
+
+// A shell's jobs are its own, also when it has become a service by exec.
+func TestGuardJobs(t *testing.T) {
+	t.Parallel()
+	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		s := serve(t, "", func(cmd *exec.Cmd) {
+			exe, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd.Path, cmd.Args = "/bin/bash", []string{"bash", "-c", `sleep 1000 >&- 2>&- & echo $!; exec "$0"`, exe}
+		})
+		job := s.pids[0]
+		s.pids = append(s.pids[1:], pids(t, s.out, 1)...)
+		status := 0
+		if sig == syscall.SIGKILL {
+			status = 128 + 9
+		}
+		syscall.Kill(s.pids[0].pid, sig) // the inner one
+		s.ends(status)
+		if !alive(job) {
+			t.Error("the job was ended")
+		}
+		syscall.Kill(job.pid, syscall.SIGKILL)
+	}
 }
 
 func TestRun(t *testing.T) {
