@@ -1,5 +1,6 @@
-// Package life is about processes: how one is asked to end and what it does then, and how one
-// goes to the background and says that it is ready.
+// Package life is about processes: how one is asked to end and what it does then, how it starts
+// others and ends them with all that descends from them, and how one goes to the background and says
+// that it is ready.
 package life
 
 import (
