@@ -473,20 +473,19 @@ func (s *Source) put(seg segment) bool {
 }
 
 // PutMessages puts messages in whose boundaries are known: none becomes two, whatever bytes it has
-// in it, and only those that are longer than the queue's bound are cut. It waits for room until ctx
-// ends, and returns how many of them it took, from the first; with an error the others are not in
-// the queue. What the overflow policy drops counts as taken.
+// in it, and only those that are longer than the queue's bound are cut. It waits until there is
+// room for the first, or ctx ends, and returns how many it took: those that there was room for.
+// What the overflow policy drops counts as taken.
 func (s *Source) PutMessages(ctx context.Context, messages [][]byte) (taken int, err error) {
 	q := s.q
-	for taken < len(messages) {
-		rest := messages[taken:]
-		size := 0
-		for _, m := range rest {
-			if size += len(m) + segCost; size > q.lowWater() {
-				break
-			}
+	size := 0
+	for _, m := range messages {
+		if size += len(m) + segCost; size > q.lowWater() {
+			break
 		}
-		need := max(min(size, q.lowWater()), boxCost(rest[0])+segCost)
+	}
+	need := max(min(size, q.lowWater()), boxCost(messages[0])+segCost)
+	for {
 		err := q.waitRoom(ctx, func() bool {
 			if q.overflow != Block {
 				return q.capacity-q.count.Unfinished >= min(need, q.lowWater())
@@ -497,15 +496,13 @@ func (s *Source) PutMessages(ctx context.Context, messages [][]byte) (taken int,
 			err = context.Cause(ctx)
 		}
 		if err != nil {
-			return taken, err
+			return 0, err
 		}
-		n, err := s.putSome(rest, need)
-		taken += n
-		if err != nil && err != errNoRoom {
-			return taken, err
+		n, err := s.putSome(messages, need)
+		if err != errNoRoom {
+			return n, err
 		}
 	}
-	return taken, nil
 }
 
 // boxCost is what a message takes up at most in the encoding of any frame.

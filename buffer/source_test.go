@@ -738,13 +738,22 @@ func FuzzSource(f *testing.F) {
 	})
 }
 
+func putAll(ctx context.Context, s *Source, messages [][]byte) (taken int, err error) {
+	for taken < len(messages) && err == nil {
+		var n int
+		n, err = s.PutMessages(ctx, messages[taken:])
+		taken += n
+	}
+	return taken, err
+}
+
 // What PutMessages is given comes out as it went in, in any frame.
 func TestPutMessages(t *testing.T) {
 	messages := [][]byte{[]byte("one"), {}, []byte("two\nlines"), []byte("a\x00zero"), []byte("\n"), []byte("5:x,"), bytes.Repeat([]byte("long\n"), 20000), []byte("end")}
 	for f := Line; f <= Datagram; f++ {
 		q := NewQueue(QueueOptions{Frame: f})
 		src := q.NewSource(SourceOptions{Peer: "p", Whole: true})
-		if n, err := src.PutMessages(t.Context(), messages); n != len(messages) || err != nil {
+		if n, err := putAll(t.Context(), src, messages); n != len(messages) || err != nil {
 			t.Fatal(f, n, err)
 		}
 		for _, piece := range [][]byte{[]byte("in\n"), []byte("pieces")} {
@@ -789,13 +798,13 @@ func TestPutMessagesFull(t *testing.T) {
 	messages := slices.Repeat([][]byte{m}, 100)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	n, err := src.PutMessages(ctx, messages)
+	n, err := putAll(ctx, src, messages)
 	if err == nil || n == 0 || n >= 41 || q.Left() != n {
 		t.Fatal(n, err, q.Left())
 	}
 	done := make(chan error)
 	go func() {
-		_, err := src.PutMessages(t.Context(), messages[n:])
+		_, err := putAll(t.Context(), src, messages[n:])
 		done <- err
 	}()
 	for got := 0; got < 100; {
@@ -821,7 +830,7 @@ func TestPutMessagesFull(t *testing.T) {
 	for _, o := range []Overflow{DropNewest, DropOldest} {
 		q := NewQueue(QueueOptions{Capacity: 4096, MaxMessage: 100, Overflow: o})
 		src := q.NewSource(SourceOptions{Whole: true})
-		if n, err := src.PutMessages(t.Context(), messages); n != 100 || err != nil {
+		if n, err := putAll(t.Context(), src, messages); n != 100 || err != nil {
 			t.Fatal(n, err)
 		}
 		if c := q.Counts(); c.Dropped == 0 || c.Dropped+int64(c.Messages) != 100 {

@@ -88,6 +88,7 @@ type incoming struct {
 	mu sync.Mutex
 	r  receiver
 
+	out      []byte // of whoever says something
 	buf      []byte // what was read lies from pos to fill
 	pos      int
 	fill     int
@@ -136,7 +137,8 @@ func (c *incoming) serve(ctx context.Context) error {
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel(nil)
-	group.Go(func() { beat(ctx, cancel, c.conn, c.beat, c.step) })
+	group.Go(func() { say(ctx, cancel, c.beat, c.say) })
+	defer watch(ctx, cancel, c.tick)()
 	over, err = c.read(ctx)
 	if over {
 		return nil
@@ -156,11 +158,24 @@ func (c *incoming) refuse(err error) error {
 	return err
 }
 
-func (c *incoming) step(dst []byte) ([]byte, time.Duration, error) {
+// say says what there is to say. It has a buffer of its own: messages are taken in meanwhile.
+func (c *incoming) say() error {
+	c.mu.Lock()
+	c.out = c.r.append(c.out[:0])
+	c.mu.Unlock()
+	if len(c.out) == 0 {
+		return nil
+	}
+	_, err := c.conn.Write(c.out)
+	return err
+}
+
+func (c *incoming) tick() (time.Duration, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	again, err := c.r.tick(time.Now())
-	return c.r.append(dst), again, err
+	poke(c.beat)
+	return again, err
 }
 
 // greeting reads the magic and the hello.
@@ -300,14 +315,17 @@ func (c *incoming) frames(ctx context.Context) (over bool, err error) {
 
 // put puts the messages that were wanted into the queue.
 func (c *incoming) put(ctx context.Context) error {
-	if len(c.messages) == 0 {
-		return nil
+	for rest := c.messages; len(rest) > 0; {
+		c.listen(false)
+		n, err := c.src.PutMessages(ctx, rest)
+		c.done(n)
+		if err != nil {
+			return err
+		}
+		rest = rest[n:]
 	}
-	c.listen(false)
-	n, err := c.src.PutMessages(ctx, c.messages)
 	c.messages = c.messages[:0]
-	c.done(n)
-	return err
+	return nil
 }
 
 func (c *incoming) listen(on bool) {

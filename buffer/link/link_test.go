@@ -282,9 +282,19 @@ func TestDead(t *testing.T) {
 			b.Write(append([]byte(Magic), appendHello(nil, ID{}, 1, "")...))
 			io.Copy(io.Discard, b)
 		}()
-		err := NewInbox(q, InboxOptions{}).Serve(t.Context(), a, "")
+		in := NewInbox(q, InboxOptions{})
+		err := in.Serve(t.Context(), a, "")
 		if d := time.Since(began); err != errSilent || d != deadAfter {
 			t.Error(err, d)
+		}
+		for i := range len(Magic) + helloSize {
+			began = time.Now()
+			a, b = net.Pipe()
+			go b.Write(appendHello([]byte(Magic), ID{}, 1, "")[:i])
+			err = in.Serve(t.Context(), a, "")
+			if d := time.Since(began); err != errGreet || d != greetTime {
+				t.Error(i, err, d)
+			}
 		}
 		began = time.Now()
 		a, b = net.Pipe()
@@ -422,5 +432,57 @@ func BenchmarkLink(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 		})
+	}
+}
+
+// Peers that begin long messages and do not end them cannot take all the room: the longest have to
+// begin again, and who ends his messages is served.
+func TestUnfinished(t *testing.T) {
+	q := buffer.NewQueue(buffer.QueueOptions{Capacity: 1 << 20})
+	in := NewInbox(q, InboxOptions{})
+	served := make(chan error, 20)
+	const length = 900000
+	for i := range 8 {
+		a, b := tcp(t)
+		defer a.Close()
+		go func() { served <- in.Serve(t.Context(), b, "foe") }()
+		go func() {
+			m := appendData(appendHello([]byte(Magic), ID{byte(i + 1)}, 1, ""), 1, make([]byte, length))
+			a.Write(m[:len(m)-1])
+			io.Copy(io.Discard, a)
+		}()
+	}
+	qa := buffer.NewQueue(buffer.QueueOptions{})
+	put(t, qa, "small", strings.Repeat("x", 500000), "end")
+	qa.Close()
+	out := NewOutbox(qa, OutboxOptions{})
+	ended := make(chan error)
+	go func() {
+		for {
+			a, b := tcp(t)
+			go in.Serve(t.Context(), b, "friend")
+			if err := out.Run(t.Context(), a); err == nil || t.Context().Err() != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	if got, _ := get(t, q); got != "small" {
+		t.Error(got)
+	}
+	if got, _ := get(t, q); len(got) != 500000 {
+		t.Error(len(got))
+	}
+	if got, _ := get(t, q); got != "end" {
+		t.Error(got)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if c := q.Counts(); c.Unfinished > 2<<20 || c.In != 3 {
+		t.Errorf("%+v", c)
+	}
+	if err := <-served; !errors.Is(err, buffer.ErrTooLong) {
+		t.Error(err)
 	}
 }

@@ -16,12 +16,19 @@ import (
 type OutboxOptions struct {
 	Name string // for people; at most 255 bytes of it are sent
 	ID   ID     // of the stream; zero = a random one
+
+	// Sent is told of bytes of messages that a connection has taken, which is progress though
+	// nothing has been acknowledged yet. It may be nil; it must not block.
+	Sent func(n int)
 }
 
 // An Outbox sends what is in a queue over one link, by one connection after the other. A message
 // stays leased from the queue until the peer has acknowledged it.
 type Outbox struct {
-	q *buffer.Queue
+	q    *buffer.Queue
+	sent func(n int)
+
+	writing chan struct{} // has room for who writes, so that frames are not mixed
 
 	mu     sync.Mutex
 	s      sender
@@ -38,7 +45,10 @@ func NewOutbox(q *buffer.Queue, o OutboxOptions) *Outbox {
 	if o.ID == (ID{}) {
 		rand.Read(o.ID[:])
 	}
-	return &Outbox{q: q, s: sender{id: o.ID, name: o.Name, first: 1}, moved: make(chan struct{}, 1), beat: make(chan struct{}, 1)}
+	return &Outbox{
+		q: q, sent: o.Sent, writing: make(chan struct{}, 1), s: sender{id: o.ID, name: o.Name, first: 1},
+		moved: make(chan struct{}, 1), beat: make(chan struct{}, 1),
+	}
 }
 
 // ID returns the id of the stream.
@@ -81,12 +91,17 @@ func (o *Outbox) Run(ctx context.Context, conn net.Conn) error {
 	defer group.Wait()
 	defer cancel(nil)
 	heard := make(chan struct{})
-	group.Go(func() { // also while hello is being written: it is this that notices when nothing comes back
-		beat(ctx, cancel, conn, o.beat, o.step)
-	})
+	defer watch(ctx, cancel, func() (time.Duration, error) { // from here on: hello may not get through
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		again, err := o.s.tick(time.Now())
+		poke(o.beat)
+		return again, err
+	})()
 	if _, err := conn.Write(hello); err != nil {
 		return because(ctx, err)
 	}
+	group.Go(func() { say(ctx, cancel, o.beat, func() error { return o.say(conn) }) })
 	group.Go(func() {
 		defer close(heard)
 		cancel(o.hear(conn))
@@ -123,38 +138,59 @@ func poke(c chan struct{}) {
 	}
 }
 
-// step is what beat calls.
-func (o *Outbox) step(dst []byte) ([]byte, time.Duration, error) {
+// say says what there is to say besides messages.
+func (o *Outbox) say(conn net.Conn) error {
+	o.writing <- struct{}{}
+	defer func() { <-o.writing }()
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	again, err := o.s.tick(time.Now())
-	return o.s.append(dst), again, err
+	b := o.s.append(nil)
+	o.mu.Unlock()
+	if len(b) == 0 {
+		return nil
+	}
+	_, err := conn.Write(b)
+	return err
 }
 
-// beat says what step has to say, when poked and when the time has come. Nobody who reads does it:
-// a write waits for a peer that is not reading.
-func beat(ctx context.Context, cancel context.CancelCauseFunc, conn net.Conn, poked <-chan struct{}, step func([]byte) ([]byte, time.Duration, error)) {
-	var out []byte
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+// say calls f whenever it is poked. Nobody else may wait for a peer that is not reading: not who
+// reads, and not who looks at the clock.
+func say(ctx context.Context, cancel context.CancelCauseFunc, poked <-chan struct{}, f func() error) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-poked:
-		case <-timer.C:
 		}
-		var again time.Duration
-		var err error
-		out, again, err = step(out[:0])
-		if err == nil && len(out) > 0 {
-			_, err = conn.Write(out)
-		}
-		if err != nil {
+		if err := f(); err != nil {
 			cancel(err)
 			return
 		}
-		timer.Reset(again)
+	}
+}
+
+// watch calls tick when the time has come that it asks for, beginning at once, until stop is called,
+// ctx ends or tick says that the connection is dead.
+func watch(ctx context.Context, cancel context.CancelCauseFunc, tick func() (time.Duration, error)) (stop func() bool) {
+	var mu sync.Mutex // for timer
+	mu.Lock()
+	defer mu.Unlock()
+	var timer *time.Timer
+	timer = time.AfterFunc(0, func() {
+		again, err := tick()
+		if err != nil {
+			cancel(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if ctx.Err() == nil {
+			timer.Reset(again)
+		}
+	})
+	return func() bool {
+		cancel(nil)
+		mu.Lock()
+		defer mu.Unlock()
+		return timer.Stop()
 	}
 }
 
@@ -171,7 +207,7 @@ func (o *Outbox) write(ctx context.Context, conn net.Conn) error {
 			})
 			o.s.send()
 			o.mu.Unlock()
-			if _, err := conn.Write(b); err != nil {
+			if err := o.send(conn, b); err != nil {
 				return err
 			}
 			if o.out = b; cap(b) > 8*bundleBytes {
@@ -205,6 +241,23 @@ func (o *Outbox) write(ctx context.Context, conn net.Conn) error {
 		o.s.take(l.Messages(), l.Size())
 		o.mu.Unlock()
 	}
+}
+
+// send writes b, in pieces of which each is progress.
+func (o *Outbox) send(conn net.Conn, b []byte) error {
+	o.writing <- struct{}{}
+	defer func() { <-o.writing }()
+	for len(b) > 0 {
+		n, err := conn.Write(b[:min(len(b), 4*bundleBytes)])
+		if n > 0 && o.sent != nil {
+			o.sent(n)
+		}
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
 }
 
 func (o *Outbox) greeted() bool {
