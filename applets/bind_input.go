@@ -26,6 +26,12 @@ closes is a message too. A full buffer stops reading its peers, so that TCP
 slows them down; see --overflow. UDP cannot be slowed down: what does not fit
 is dropped and counted.
 
+A "bind-output --link" is known by its first bytes, and any other peer's bytes are
+messages from the first one on. What comes by a link comes once and in order,
+though its connection breaks and is made again, and keeps its boundaries: a
+message with a newline in it is one message. For such a peer --idle-timeout and
+--crlf do not count, and with --once it has gone when it says so.
+
 In place of PORT any endpoint may stand: ADDR:PORT, udp://ADDR:PORT,
 unix:/PATH, unix:@NAME (abstract), fifo:/PATH (made if it is missing) or fd:N (a
 listening socket, a connection or a pipe that is inherited). With --connect the

@@ -26,6 +26,14 @@ that was not. What a peer's kernel took and its process never read is gone: a
 plain TCP peer cannot tell. A peer that ends its own side of the connection still
 gets messages; what it sends is dropped and counted.
 
+With --link the peer is a bind-input, to which each message is sent until that
+has said that it is in its buffer: nothing is lost and nothing comes twice, in
+order, however often the connection breaks, and messages have there the
+boundaries that they have here, whatever --frame says at either end. A full
+buffer there makes this one wait. "write --flush", "close" and a signal then wait
+for the other buffer too. What is in a buffer is in memory: a message that a
+bind-input had when it was killed is gone.
+
 In place of HOST PORT any endpoint may stand: HOST:PORT, udp://HOST:PORT,
 unix:/PATH, unix:@NAME (abstract), fifo:/PATH or fd:N (a connection, a listening
 socket or a pipe that is inherited). With --listen it does not dial but takes one
@@ -40,6 +48,7 @@ clears what is left.`,
 bind-output mail 127.0.0.1 9999
 pid=$(bind-output mail 127.0.0.1 9999)
 bind-output --retry mail 127.0.0.1 9999
+bind-output --link mail 127.0.0.1 9999
 bind-output --listen news 9998
 bind-output metrics udp://127.0.0.1:8125
 bind-output tasks unix:/tmp/tasks.sock`,
@@ -50,6 +59,7 @@ bind-output tasks unix:/tmp/tasks.sock`,
 	},
 	Setup: func(fs *pflag.FlagSet) cli.Run {
 		out := bindOutput{connectTimeout: 10 * time.Second}
+		fs.BoolVar(&out.link, "link", false, "send to a bind-input, which acknowledges each message when it has it")
 		fs.BoolVar(&out.listen, "listen", false, "take one peer at a time at PORT, in place of dialling")
 		fs.BoolVar(&out.retry, "retry", false, "start though the peer is not up yet")
 		cli.Seconds(fs, &out.connectTimeout, "connect-timeout", "", "give up a try after `TIME`")
@@ -63,6 +73,7 @@ bind-output tasks unix:/tmp/tasks.sock`,
 type bindOutput struct {
 	options.Binding
 	listen, retry  bool
+	link           bool
 	connectTimeout time.Duration
 	source         string
 	crlf           bool
@@ -77,7 +88,7 @@ func (out *bindOutput) run(ctx context.Context, c *cli.Call) error {
 	if err != nil {
 		return err
 	}
-	o := bind.OutputOptions{Retry: out.retry, ListenAt: out.listen}
+	o := bind.OutputOptions{Retry: out.retry, ListenAt: out.listen, Link: out.link}
 	if out.listen {
 		o.Addr, err = out.Here(args[1])
 	} else {
@@ -109,6 +120,12 @@ func (out *bindOutput) run(ctx context.Context, c *cli.Call) error {
 		return cli.Usagef("--retry does not go with --listen, which waits for its peer anyhow")
 	case out.listen && (o.Addr.Net == "udp" || o.Addr.Net == "fifo"):
 		return cli.Usagef("--listen: %s has no peers to accept", o.Addr)
+	case out.link && out.listen:
+		return cli.Usagef("--link goes with a peer that is dialled, not with --listen")
+	case out.link && o.Addr.Net != "tcp" && o.Addr.Net != "unix":
+		return cli.Usagef("--link: %s is not dialled: it takes a bind-input that listens at a TCP or unix address", o.Addr)
+	case out.link && out.crlf:
+		return cli.Usagef("--crlf does not go with --link, which needs no ends of lines")
 	case out.crlf && o.Queue.Frame.String() != "line":
 		return cli.Usagef("--crlf goes with --frame line")
 	}

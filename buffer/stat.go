@@ -27,6 +27,7 @@ type Stat struct {
 	PID      int       `json:"pid"`
 	Port     int       `json:"port,omitempty"`
 	Peers    int       `json:"peers"`
+	Link     bool      `json:"link,omitempty"` // the peer of an output acknowledges messages
 	Frame    string    `json:"frame"`
 	Capacity int       `json:"capacity"`
 	Started  time.Time `json:"started"`

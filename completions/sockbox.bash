@@ -132,7 +132,7 @@ _sockbox_spec() {
         places='- PORT|ENDPOINT|HOST PORT'
         ;;
     bind-output)
-        opts='--listen --retry --connect-timeout --source --crlf --any-port --bind --allow --mode --frame --capacity --overflow --max-message --print-port --linger --foreground --verbose --quiet --help'
+        opts='--link --listen --retry --connect-timeout --source --crlf --any-port --bind --allow --mode --frame --capacity --overflow --max-message --print-port --linger --foreground --verbose --quiet --help'
         valued=' --connect-timeout=TIME --source=ADDR[:PORT] --bind=ADDR --allow=CIDR --mode=MODE --frame=line|nul|netstring|datagram --capacity=SIZE --overflow=block|drop-oldest|drop-newest --max-message=SIZE --linger=TIME '
         places='- HOST|ENDPOINT PORT'
         ;;

@@ -102,6 +102,7 @@ complete -c sockbox -n '__sockbox_at options bind-input -- --connect-timeout -m 
 complete -c sockbox -n '__sockbox_at 1 bind-input -- --connect-timeout -m --max-conns --idle-timeout --bind --allow --mode --frame --capacity --overflow --max-message --linger' -a '(__sockbox_endpoints) (__fish_print_hostnames)'
 
 # bind-output
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --allow --mode --frame --capacity --overflow --max-message --linger' -l link -d 'send to a bind-input, which acknowledges each message when it has it'
 complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --allow --mode --frame --capacity --overflow --max-message --linger' -l listen -d 'take one peer at a time at PORT, in place of dialling'
 complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --allow --mode --frame --capacity --overflow --max-message --linger' -l retry -d 'start though the peer is not up yet'
 complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --allow --mode --frame --capacity --overflow --max-message --linger' -l connect-timeout -x -d 'give up a try after TIME'

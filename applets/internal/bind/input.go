@@ -15,6 +15,7 @@ import (
 
 	"sockbox/applets/internal/sock"
 	"sockbox/buffer"
+	"sockbox/buffer/link"
 )
 
 // InputOptions say where an input's messages come from.
@@ -46,6 +47,7 @@ func Input(ctx context.Context, o InputOptions, io Streams) error {
 type input struct {
 	InputOptions
 	queue *buffer.Queue
+	inbox *link.Inbox
 
 	// One of these is open.
 	ln     net.Listener
@@ -67,7 +69,7 @@ type input struct {
 func (in *input) kind() buffer.Kind { return buffer.Input }
 
 func (in *input) open(ctx context.Context, d *daemon) (err error) {
-	in.queue = d.queue
+	in.queue, in.inbox = d.queue, link.NewInbox(d.queue, link.InboxOptions{})
 	in.over = make(chan struct{})
 	in.MaxConns = descriptors(in.MaxConns)
 	switch {
@@ -218,17 +220,32 @@ func (in *input) peer(ctx context.Context, d *daemon, c net.Conn) {
 	defer in.peers.Add(-1)
 	in.connects.Add(1)
 	name := sock.PeerName(c.RemoteAddr())
-	src := in.queue.NewSource(buffer.SourceOptions{Peer: name, Frame: in.queue.Frame(), CRLF: in.CRLF})
 	d.note("%s: connected", name)
+	var head []byte
+	var err error
+	if !in.Connect { // who links is who dials
+		var linked bool
+		if head, linked, err = in.begin(c); linked {
+			in.linked(ctx, d, c, name)
+			return
+		}
+	}
 
+	src := in.queue.NewSource(buffer.SourceOptions{Peer: name, Frame: in.queue.Frame(), CRLF: in.CRLF})
 	sc, direct := c.(syscall.Conn)
 	var buf []byte
 	for {
 		if in.IdleTimeout > 0 {
 			c.SetReadDeadline(time.Now().Add(in.IdleTimeout))
 		}
-		var err error
-		if direct {
+		if len(head) > 0 {
+			if e := src.Feed(ctx, head); e != nil {
+				err = e
+			}
+			head = nil
+		} else if err != nil {
+			// It ended with its first bytes.
+		} else if direct {
 			err = src.Pull(ctx, sc)
 		} else {
 			if buf == nil {
@@ -252,6 +269,61 @@ func (in *input) peer(ctx context.Context, d *daemon, c net.Conn) {
 	if in.first.Load() == src {
 		close(in.over)
 	}
+}
+
+// begin reads what a peer says first, as far as a link says the same. It tells whether that is all
+// that a link begins with; where not, head is the beginning of the peer's messages.
+func (in *input) begin(c net.Conn) (head []byte, linked bool, err error) {
+	b := make([]byte, 0, len(link.Magic))
+	for {
+		if in.IdleTimeout > 0 {
+			c.SetReadDeadline(time.Now().Add(in.IdleTimeout))
+		}
+		n, err := c.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case string(b) == link.Magic:
+			return nil, true, nil
+		case err != nil || string(b) != link.Magic[:len(b)]:
+			return b, false, err
+		}
+	}
+}
+
+// linked takes in what comes by a link whose magic has been read.
+func (in *input) linked(ctx context.Context, d *daemon, c net.Conn, name string) {
+	err := in.inbox.Serve(ctx, &again{c, link.Magic}, name)
+	switch {
+	case err == nil:
+		d.note("%s: the link has ended", name)
+		// A link that breaks comes back: it is over when the peer says so.
+		if in.Once && in.queue.Counts().In > 0 && in.first.CompareAndSwap(nil, new(buffer.Source)) {
+			if in.ln != nil {
+				in.ln.Close()
+			}
+			close(in.over)
+		}
+	case ctx.Err() != nil:
+	case errors.Is(err, link.ErrTakenOver):
+		d.note("%s: %v", name, err)
+	default:
+		d.log("%s: %v", name, reason(err))
+	}
+}
+
+// again is a connection of which something was read that is to be read again.
+type again struct {
+	net.Conn
+	head string
+}
+
+func (a *again) Read(p []byte) (int, error) {
+	if a.head == "" {
+		return a.Conn.Read(p)
+	}
+	n := copy(p, a.head)
+	a.head = a.head[n:]
+	return n, nil
 }
 
 // goodbye ends a peer's source and says why.

@@ -14,6 +14,7 @@ import (
 
 	"sockbox/applets/internal/sock"
 	"sockbox/buffer"
+	"sockbox/buffer/link"
 )
 
 // OutputOptions say where an output's messages go.
@@ -23,6 +24,7 @@ type OutputOptions struct {
 	Dial     sock.DialOptions
 	Retry    bool // start though the peer is not up yet
 	ListenAt bool // accept one peer at a time at Addr, in place of dialling
+	Link     bool // the peer that is dialled is an input, which acknowledges messages
 	Listen   sock.ListenOptions
 	Allow    sock.AccessList
 }
@@ -44,12 +46,13 @@ func Output(ctx context.Context, o OutputOptions, io Streams) error {
 
 type output struct {
 	OutputOptions
-	queue *buffer.Queue
-	ln    net.Listener
-	once  bool // an inherited connection: there is no second one
+	queue  *buffer.Queue
+	outbox *link.Outbox // with Link
+	ln     net.Listener
+	once   bool // an inherited connection: there is no second one
 
 	mu      sync.Mutex
-	link    *link // the peer as it is now; nil while there is none
+	peer    peer // as it is now; nil while there is none
 	closing sync.Once
 
 	connects  atomic.Int64
@@ -61,6 +64,9 @@ func (out *output) kind() buffer.Kind { return buffer.Output }
 
 func (out *output) open(ctx context.Context, d *daemon) error {
 	out.queue = d.queue
+	if out.Link {
+		out.outbox = link.NewOutbox(d.queue, link.OutboxOptions{Name: out.Name, Sent: func(n int) { d.progress.Add(int64(n)) }})
+	}
 	if out.Addr.Net == "udp" && d.queue.Frame() != buffer.Datagram {
 		return fmt.Errorf("%s: a socket for datagrams needs --frame datagram", out.Addr)
 	}
@@ -76,12 +82,12 @@ func (out *output) open(ctx context.Context, d *daemon) error {
 		}
 		return out.inherit()
 	}
-	l, err := out.dial(ctx)
+	p, err := out.dial(ctx)
 	if err != nil && out.Retry && !sock.Unresolved(err) {
 		d.log("%v; trying again", err)
 		return nil
 	}
-	out.setLink(l)
+	out.setPeer(p)
 	return err
 }
 
@@ -93,10 +99,10 @@ func (out *output) inherit() error {
 	case got.Listener != nil:
 		out.ln = got.Listener
 	case got.Conn != nil:
-		out.setLink(newLink(got.Conn))
+		out.setPeer(newPlainPeer(got.Conn))
 		out.once = true
 	case got.File != nil:
-		out.setLink(&link{w: got.File})
+		out.setPeer(&plainPeer{w: got.File})
 		out.once = true
 	default:
 		return fmt.Errorf("%s: a socket for datagrams that is not connected has nobody to send to", out.Addr)
@@ -109,42 +115,45 @@ func (out *output) close() {
 		if out.ln != nil {
 			out.ln.Close()
 		}
-		if l := out.current(); l != nil {
-			l.w.Close()
+		if p := out.current(); p != nil {
+			p.close()
 		}
 	})
 }
 
-func (out *output) setLink(l *link) {
+func (out *output) setPeer(p peer) {
 	out.mu.Lock()
 	defer out.mu.Unlock()
-	out.link = l
+	out.peer = p
 }
 
-func (out *output) current() *link {
+func (out *output) current() peer {
 	out.mu.Lock()
 	defer out.mu.Unlock()
-	return out.link
+	return out.peer
 }
 
 // dial connects to the peer.
-func (out *output) dial(ctx context.Context) (*link, error) {
+func (out *output) dial(ctx context.Context) (peer, error) {
 	if out.Addr.Net == "fifo" {
 		f, _, err := sock.OpenFIFO(out.Addr, true, out.Listen)
 		if err != nil {
 			return nil, err
 		}
-		return &link{w: f}, nil
+		return &plainPeer{w: f}, nil
 	}
 	c, err := sock.Dial(ctx, out.Addr, out.Dial)
 	if err != nil {
 		return nil, err
 	}
-	return newLink(c), nil
+	if out.outbox != nil {
+		return &linkedPeer{c}, nil
+	}
+	return newPlainPeer(c), nil
 }
 
 // accept waits for a peer that is allowed.
-func (out *output) accept(ctx context.Context, d *daemon) (*link, error) {
+func (out *output) accept(ctx context.Context, d *daemon) (peer, error) {
 	stop := context.AfterFunc(ctx, func() { out.ln.Close() })
 	defer stop()
 	for {
@@ -160,7 +169,7 @@ func (out *output) accept(ctx context.Context, d *daemon) (*link, error) {
 			d.note("%s: not allowed", sock.PeerName(c.RemoteAddr()))
 			c.Close()
 		default:
-			return newLink(c), nil
+			return newPlainPeer(c), nil
 		}
 	}
 }
@@ -169,6 +178,9 @@ func (out *output) accept(ctx context.Context, d *daemon) (*link, error) {
 // on until the queue is empty or abandon ends.
 func (out *output) run(ctx, abandon context.Context, d *daemon) error {
 	defer out.close()
+	if out.outbox != nil {
+		defer out.outbox.Release()
+	}
 	drained := make(chan struct{}) // closed when there is nothing left to deliver
 	go func() {
 		<-ctx.Done()
@@ -190,13 +202,13 @@ func (out *output) run(ctx, abandon context.Context, d *daemon) error {
 
 	var wait backoff
 	for {
-		l := out.current()
-		if l == nil {
+		p := out.current()
+		if p == nil {
 			var err error
 			if out.ln != nil {
-				l, err = out.accept(seek, d)
+				p, err = out.accept(seek, d)
 			} else {
-				l, err = out.dial(seek)
+				p, err = out.dial(seek)
 			}
 			if err != nil {
 				if seek.Err() != nil {
@@ -208,23 +220,23 @@ func (out *output) run(ctx, abandon context.Context, d *daemon) error {
 				}
 				continue
 			}
-			out.setLink(l)
+			out.setPeer(p)
 		}
 		out.connects.Add(1)
-		began := time.Now()
-		d.note("%s: connected", l.name(out.Addr))
-		err := l.send(abandon, d, out)
-		l.w.Close()
-		out.setLink(nil)
+		began, before := time.Now(), out.queue.Counts().Out
+		d.note("%s: connected", p.name(out.Addr))
+		err := p.send(abandon, d, out)
+		p.close()
+		out.setPeer(nil)
 		switch {
 		case err == nil, abandon.Err() != nil:
 			return nil
 		case out.once:
 			return fmt.Errorf("%s: %w", out.Addr, err)
 		}
-		d.log("%s: %v; %d messages wait for the next connection", l.name(out.Addr), err, out.queue.Left())
-		if time.Since(began) > time.Second {
-			wait = 0
+		d.log("%s: %v; %d messages wait for the next connection", p.name(out.Addr), err, out.queue.Left())
+		if time.Since(began) > time.Second || out.outbox != nil && out.queue.Counts().Out > before {
+			wait = 0 // that peer was there
 		}
 		if out.ln == nil && wait.wait(seek) != nil {
 			return nil
@@ -243,17 +255,37 @@ func (out *output) describe(s *buffer.Stat) {
 	} else {
 		s.State = "connecting"
 	}
-	s.Endpoint = a.String()
+	s.Endpoint, s.Link = a.String(), out.Link
 	if out.current() != nil {
 		s.State, s.Peers = "connected", 1
 	}
 	s.Connects, s.Refused, s.Discarded = out.connects.Load(), out.refused.Load(), out.discarded.Load()
 }
 
-// A link is one connection of an output. What it has been given stays leased until the peer's
+// A peer is who an output sends to, over one connection.
+type peer interface {
+	// send moves messages until the queue has ended and the peer has all of it, which returns nil,
+	// or until the connection breaks. What the peer has not acknowledged is then still to be sent.
+	send(ctx context.Context, d *daemon, out *output) error
+	name(a sock.Addr) string // a is where it was looked for
+	close()
+}
+
+// A linkedPeer acknowledges each message when it has it. What it has not acknowledged stays with
+// the outbox from one connection to the next.
+type linkedPeer struct{ conn net.Conn }
+
+func (l *linkedPeer) send(ctx context.Context, _ *daemon, out *output) error {
+	return reason(out.outbox.Run(ctx, l.conn))
+}
+
+func (l *linkedPeer) name(sock.Addr) string { return sock.PeerName(l.conn.RemoteAddr()) }
+func (l *linkedPeer) close()                { l.conn.Close() }
+
+// A plainPeer takes a stream of messages in their frame, over one connection. What it has been given stays leased until the peer's
 // kernel has acknowledged it (tcp(7), TCP_INFO); where that cannot be known, until our own has
 // taken it.
-type link struct {
+type plainPeer struct {
 	w    io.WriteCloser
 	conn net.Conn // nil for a FIFO or a file
 	base uint64   // acknowledged before the first byte: the SYN
@@ -265,22 +297,23 @@ type link struct {
 	moved  chan struct{}   // something was sent
 }
 
-func newLink(c net.Conn) *link {
-	l := &link{w: c, conn: c, moved: make(chan struct{}, 1)}
+func newPlainPeer(c net.Conn) *plainPeer {
+	l := &plainPeer{w: c, conn: c, moved: make(chan struct{}, 1)}
 	l.base, l.tcp = sock.Acked(c)
 	return l
 }
 
-func (l *link) name(a sock.Addr) string {
+func (l *plainPeer) name(a sock.Addr) string {
 	if l.conn != nil && l.conn.RemoteAddr() != nil {
 		return sock.PeerName(l.conn.RemoteAddr())
 	}
 	return a.String()
 }
 
-// send moves messages until the queue has ended and the peer has all of it, which returns nil, or
-// until the connection breaks. What the peer's kernel does not have is then back in the queue.
-func (l *link) send(ctx context.Context, d *daemon, out *output) (err error) {
+func (l *plainPeer) close() { l.w.Close() }
+
+// send has put back into the queue, when it returns, what the peer's kernel does not have.
+func (l *plainPeer) send(ctx context.Context, d *daemon, out *output) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var group sync.WaitGroup
 	defer group.Wait()
@@ -332,14 +365,14 @@ func (l *link) send(ctx context.Context, d *daemon, out *output) (err error) {
 }
 
 // interrupt ends a write that is stuck.
-func (l *link) interrupt() {
+func (l *plainPeer) interrupt() {
 	if w, ok := l.w.(interface{ SetWriteDeadline(time.Time) error }); !ok || w.SetWriteDeadline(time.Unix(1, 0)) != nil {
 		l.w.Close()
 	}
 }
 
 // write gives a lease to the kernel.
-func (l *link) write(ctx context.Context, lease *buffer.Lease, d *daemon) error {
+func (l *plainPeer) write(ctx context.Context, lease *buffer.Lease, d *daemon) error {
 	size := lease.Size()
 	if l.tcp {
 		bufs := net.Buffers(lease.Slices(nil))
@@ -376,7 +409,7 @@ func (l *link) write(ctx context.Context, lease *buffer.Lease, d *daemon) error 
 
 // sendDatagrams sends each message as a datagram. There is no promise that one arrives: what the
 // network says about an earlier one (ICMP errors come that way) is noted and the next is sent.
-func (l *link) sendDatagrams(lease *buffer.Lease, d *daemon) error {
+func (l *plainPeer) sendDatagrams(lease *buffer.Lease, d *daemon) error {
 	lease.Each(func(m buffer.Message) {
 		_, err := l.w.Write(m.Data)
 		if errors.Is(err, syscall.ECONNREFUSED) {
@@ -393,7 +426,7 @@ func (l *link) sendDatagrams(lease *buffer.Lease, d *daemon) error {
 
 // settle lets go of what the peer's kernel has acknowledged, lease by lease. It tells whether any
 // is still out.
-func (l *link) settle() (out bool) {
+func (l *plainPeer) settle() (out bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	total, ok := sock.Acked(l.conn)
@@ -414,7 +447,7 @@ func (l *link) settle() (out bool) {
 
 // watchAcks settles while something is out and nothing more is sent. The kernel has no event for an
 // acknowledgement, so it is asked: soon at first, then ever less often up to 20 ms.
-func (l *link) watchAcks(ctx context.Context, d *daemon) {
+func (l *plainPeer) watchAcks(ctx context.Context, d *daemon) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -433,7 +466,7 @@ func (l *link) watchAcks(ctx context.Context, d *daemon) {
 
 // finish half-closes and waits until the peer's kernel has everything. The half-close goes first:
 // a peer acknowledges it, and with it all before it, at once.
-func (l *link) finish(ctx context.Context) error {
+func (l *plainPeer) finish(ctx context.Context) error {
 	if c, ok := l.conn.(interface{ CloseWrite() error }); ok {
 		if err := c.CloseWrite(); err != nil {
 			return reason(err)
@@ -454,7 +487,7 @@ func (l *link) finish(ctx context.Context) error {
 
 // giveBack puts what was not acknowledged back into the queue, from the first message that is not
 // whole with the peer. It returns how many messages that were.
-func (l *link) giveBack() (n int) {
+func (l *plainPeer) giveBack() (n int) {
 	if l.tcp {
 		l.settle()
 	}
@@ -476,7 +509,7 @@ func (l *link) giveBack() (n int) {
 // discard reads what the peer sends back, and drops it: a peer that is not read from would stop.
 // The peer's end of sending is not the end of the link; its reset is, and comes when the peer has
 // gone and something is sent to it: what was sent then has to be sent again.
-func (l *link) discard(out *output) error {
+func (l *plainPeer) discard(out *output) error {
 	b := make([]byte, 4<<10)
 	for {
 		n, err := l.conn.Read(b)
