@@ -543,7 +543,10 @@ func (s *Source) putSome(messages [][]byte, need int) (taken int, err error) {
 		buf = make([]byte, 0, size)
 	}
 	s.putEach(c, buf, messages[:taken])
-	return taken, s.refused
+	if s.refused != nil {
+		return 0, s.refused // the queue was closed in the meantime
+	}
+	return taken, nil
 }
 
 // putEach encodes messages into buf, which lies in c behind what is in use there, and puts them

@@ -16,10 +16,11 @@ import (
 const (
 	readSize  = 64 << 10 // read at once from a peer that has much to say
 	idleSize  = 1 << 10  // and from one that has not: it is what an idle peer costs
+	maxBatch  = 1 << 10  // messages put into the queue at once
+	maxLarge  = 64       // peers that have much to say at the same time; more of them are read bit by bit
 	maxCredit = 4 << 20  // more does not help on any path that is likely
 	minCredit = 64 << 10 // less would be one message at a time
 	mostKnown = 4096     // streams that are remembered
-	maxBatch  = 16 << 10 // messages put into the queue at once
 )
 
 // InboxOptions say who may send.
@@ -44,6 +45,7 @@ type Inbox struct {
 	o InboxOptions
 
 	mu      sync.Mutex
+	larges  int
 	streams streams
 	serving map[*stream]*serving
 }
@@ -88,16 +90,49 @@ type incoming struct {
 	mu sync.Mutex
 	r  receiver
 
-	out      []byte // of whoever says something
-	buf      []byte // what was read lies from pos to fill
+	out      []byte   // of whoever says something
+	buf      []byte   // what was read lies from pos to fill
+	messages [][]byte // wanted, and not yet in the queue; they lie in buf
 	pos      int
 	fill     int
-	idle     [idleSize]byte  // buf, while the peer says little
-	big      *[readSize]byte // buf, when it is from the pool
-	messages [][]byte        // wanted, and not yet in the queue; they lie in buf
+	large    *large // has buf and messages, while the peer says much
+	idle     [idleSize]byte
+	few      [idleSize/dataSize + 1][]byte
 }
 
-var bigs = sync.Pool{New: func() any { return new([readSize]byte) }}
+// A large is what it takes to read fast. The queue does not count it, so there are few.
+type large struct {
+	buf      [readSize]byte
+	messages [maxBatch][]byte
+}
+
+var larges = sync.Pool{New: func() any { return new(large) }}
+
+// grow reads fast from now on, if that many others do not do so already.
+func (c *incoming) grow() bool {
+	c.in.mu.Lock()
+	ok := c.in.larges < maxLarge
+	if ok {
+		c.in.larges++
+	}
+	c.in.mu.Unlock()
+	if ok {
+		c.large = larges.Get().(*large)
+		c.buf, c.messages = c.large.buf[:], c.large.messages[:0]
+	}
+	return ok
+}
+
+// shrink is the way back. Nothing is in buf.
+func (c *incoming) shrink() {
+	if c.large != nil {
+		larges.Put(c.large)
+		c.in.mu.Lock()
+		c.in.larges--
+		c.in.mu.Unlock()
+	}
+	c.large, c.buf, c.messages = nil, c.idle[:], c.few[:0]
+}
 
 func (c *incoming) serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -106,8 +141,8 @@ func (c *incoming) serve(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { c.conn.Close() })
 	defer stop()
 	defer c.src.Abort()
-	c.buf = c.idle[:]
-	defer c.small()
+	c.buf, c.messages = c.idle[:], c.few[:0]
+	defer c.shrink()
 
 	c.conn.SetReadDeadline(time.Now().Add(greetTime))
 	f, err := c.greeting()
@@ -351,29 +386,30 @@ func (c *incoming) done(n int) {
 func (c *incoming) makeRoom(ctx context.Context) (again bool, err error) {
 	full := c.fill == len(c.buf)
 	rest := c.buf[c.pos:c.fill]
-	if c.big == nil && full {
-		big := bigs.Get().(*[readSize]byte)
-		copy(big[:], rest)
-		c.big, c.buf = big, big[:]
-	} else if c.big != nil && len(rest) == 0 && c.fill < idleSize {
-		c.small()
+	if c.large != nil && len(rest) == 0 && c.fill < idleSize {
+		c.shrink()
 	} else {
 		copy(c.buf, rest)
 	}
 	c.pos, c.fill = 0, len(rest)
 	f, _, err := next(c.buf[:c.fill], c.in.q.Capacity())
-	if err == nil && f.kind == kindData && dataSize+f.length > readSize {
+	if err != nil {
+		return false, err
+	}
+	size := 0
+	if f.kind == kindData {
+		size = dataSize + f.length
+	}
+	if c.large == nil && (full || size > idleSize) {
+		small := c.buf[:c.fill]
+		if c.grow() {
+			copy(c.buf, small)
+		}
+	}
+	if size > len(c.buf) {
 		return true, c.long(ctx, f)
 	}
-	return false, err
-}
-
-// small gives a buffer back to the pool.
-func (c *incoming) small() {
-	if c.big != nil {
-		bigs.Put(c.big)
-		c.big, c.buf = nil, c.idle[:]
-	}
+	return false, nil
 }
 
 // long reads a message that is longer than a buffer, of which buf has the beginning and nothing

@@ -486,3 +486,38 @@ func TestUnfinished(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// When many peers have much to say at once, not all of them are read fast, and all are read.
+func TestCrowd(t *testing.T) {
+	q := buffer.NewQueue(buffer.QueueOptions{})
+	in := NewInbox(q, InboxOptions{})
+	var group sync.WaitGroup
+	defer group.Wait()
+	for i := range maxLarge + 20 {
+		a, b := net.Pipe()
+		defer a.Close()
+		group.Go(func() { in.Serve(t.Context(), b, "slow") })
+		go io.Copy(io.Discard, a)
+		a.Write(appendHello([]byte(Magic), ID{1, byte(i)}, 1, ""))
+		m := appendData(nil, 1, make([]byte, 50000))
+		a.Write(m[:30000])
+	}
+	if in.larges != maxLarge {
+		t.Error(in.larges, "are read fast")
+	}
+	a, b := net.Pipe()
+	group.Go(func() { in.Serve(t.Context(), b, "friend") })
+	qa := buffer.NewQueue(buffer.QueueOptions{})
+	for i := range 300 {
+		put(t, qa, strings.Repeat("x", i*10))
+	}
+	qa.Close()
+	if err := NewOutbox(qa, OutboxOptions{}).Run(t.Context(), a); err != nil {
+		t.Error(err)
+	}
+	for i := range 300 {
+		if got, _ := get(t, q); len(got) != i*10 {
+			t.Error(len(got), i)
+		}
+	}
+}
