@@ -189,6 +189,14 @@ func (s *stage) prepare(applet string) error {
 		return nil
 	case "trigger-wait", "trigger-send":
 		return os.WriteFile(filepath.Join(s.tmp, "key"), []byte("somekey123\n"), 0o600)
+	case "pool", "master":
+		if err := os.WriteFile(filepath.Join(s.tmp, "key"), []byte("somekey123\n"), 0o600); err != nil {
+			return err
+		}
+		if err := os.Mkdir(filepath.Join(s.tmp, "daemons"), 0o700); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(s.tmp, "daemons", "vmstat"), []byte("#!/bin/sh\necho hello\n"), 0o700)
 	case "help":
 		return nil
 	}
@@ -206,6 +214,13 @@ func (s *stage) otherSide(applet string) (wait func()) {
 		}
 	case "trigger-send":
 		line = "trigger-wait --timeout 60 --bind 127.0.0.1 somekey123 " + port
+	case "pool":
+		line = "master --retry 60 --quiet somekey123 127.0.0.1 " + port + " daemons"
+		if !strings.Contains(s.line, "--discard") && !strings.Contains(s.line, "--print") {
+			line += "; sock-read --wait vmstat"
+		}
+	case "master":
+		line = "pool --quiet --discard --bind 127.0.0.1 somekey123 " + port
 	default:
 		return nil
 	}

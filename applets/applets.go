@@ -8,6 +8,7 @@ import (
 
 	"sockbox/applets/internal/cli"
 	"sockbox/applets/internal/docs"
+	"sockbox/applets/internal/fleet"
 	"sockbox/applets/internal/secret"
 	"sockbox/applets/internal/trigger"
 	"sockbox/buffer"
@@ -23,6 +24,8 @@ var All = []*cli.Applet{
 	closeApplet,
 	triggerWaitApplet,
 	triggerSendApplet,
+	poolApplet,
+	masterApplet,
 }
 
 // Main runs the applet that the process was called for and ends the process with its status.
@@ -52,6 +55,7 @@ func status(err error) int {
 		return 5
 	case errors.Is(err, buffer.ErrTimeout),
 		errors.Is(err, trigger.ErrTimeout),
+		errors.Is(err, fleet.ErrTimeout),
 		errors.Is(err, context.DeadlineExceeded),
 		errors.Is(err, os.ErrDeadlineExceeded):
 		return 124

@@ -96,11 +96,7 @@ func (s *triggerSend) run(ctx context.Context, c *cli.Call) error {
 	if o.Key, err = options.Key(c, args[0]); err != nil {
 		return err
 	}
-	o.Note = func(format string, args ...any) {
-		if s.verbose > 0 {
-			c.Tell(format, args...)
-		}
-	}
+	o.Note = options.Note(c, s.verbose)
 	return s.advise(trigger.Send(ctx, o), o)
 }
 

@@ -2,7 +2,6 @@ package applets
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"time"
 
@@ -11,7 +10,6 @@ import (
 	"sockbox/applets/internal/cli"
 	"sockbox/applets/internal/life"
 	"sockbox/applets/internal/options"
-	"sockbox/applets/internal/sock"
 	"sockbox/applets/internal/text"
 	"sockbox/applets/internal/trigger"
 )
@@ -76,7 +74,7 @@ func (w *triggerWait) run(ctx context.Context, c *cli.Call) error {
 		}
 		return err
 	}
-	o := trigger.WaitOptions{Count: w.count, Timeout: w.timeout, Ready: func(net.Addr) error { return nil }}
+	o := trigger.WaitOptions{Count: w.count, Timeout: w.timeout}
 	if o.Addr, err = w.Here(args[1]); err != nil {
 		return err
 	}
@@ -86,7 +84,6 @@ func (w *triggerWait) run(ctx context.Context, c *cli.Call) error {
 	if o.Plain, err = options.Plain(w.plain); err != nil {
 		return err
 	}
-	port := o.Addr.Net == "tcp"
 	switch {
 	case o.Addr.Net == "udp" || o.Addr.Net == "fifo":
 		return cli.Usagef("%s: a trigger takes connections", o.Addr)
@@ -94,43 +91,24 @@ func (w *triggerWait) run(ctx context.Context, c *cli.Call) error {
 		return cli.Usagef("--count: %d: at least 1 is needed", w.count)
 	case w.Given("timeout") && w.timeout <= 0:
 		return cli.Usagef("--timeout: 0: without it there is no limit")
-	case w.printPort && !port:
+	case w.printPort && o.Addr.Net != "tcp":
 		return cli.Usagef("--print-port: %s has no port", o.Addr)
 	}
 	if o.Key, err = options.Key(c, args[0]); err != nil {
 		return err
 	}
-	o.Note = func(format string, args ...any) {
-		if w.verbose > 0 {
-			c.Tell(format, args...)
-		}
-	}
+	o.Note = options.Note(c, w.verbose)
+	o.Ready = func(a net.Addr) error { return options.TellPort(c, w.printPort, o.Addr, a) }
 	if w.data {
 		o.Data = c.Stdout
 		if cli.IsTerminal(c.Stdout) {
 			o.Data = text.Harmless(c.Stdout)
 		}
 	}
-	if w.printPort || port && o.Addr.Port == 0 {
-		o.Ready = func(a net.Addr) error { return w.ready(c, a) }
-	}
 	w.Notice(c, o.Addr)
 
 	asker := life.CatchAndRaise(ctx)
 	err = trigger.Wait(asker.Context(), o)
 	asker.Raise()
-	return err
-}
-
-// ready tells the port, to the script or else to people.
-func (w *triggerWait) ready(c *cli.Call, a net.Addr) error {
-	if !w.printPort {
-		c.Tell("waiting at %s", sock.PeerName(a))
-		return nil
-	}
-	_, port, err := net.SplitHostPort(a.String())
-	if err == nil {
-		_, err = fmt.Fprintln(c.Stdout, port)
-	}
 	return err
 }

@@ -117,7 +117,7 @@ _sockbox() {
     fi
 }
 
-_sockbox_applets='bind-input bind-output read write list close trigger-wait trigger-send help'
+_sockbox_applets='bind-input bind-output read write list close trigger-wait trigger-send pool master help'
 
 # _sockbox_spec NAME: the options of an applet, which of them take what, and its operands.
 _sockbox_spec() {
@@ -163,6 +163,16 @@ _sockbox_spec() {
         opts='--retry --connect-timeout --data --source --plain --verbose --any-port --quiet --help'
         valued=' --retry=TIME --connect-timeout=TIME --data=TEXT --source=ADDR[:PORT] '
         places='KEY HOST|ENDPOINT PORT'
+        ;;
+    pool)
+        opts='--data-ports --single-port --keep --print --discard --max-daemons --capacity --max-message --resume-timeout --grace --plain --print-port --json --joblog --verbose --any-port --bind --allow --mode --quiet --help'
+        valued=' --data-ports=LO-HI --max-daemons=N --capacity=SIZE --max-message=SIZE --resume-timeout=TIME --grace=TIME --joblog=FILE --bind=ADDR --allow=CIDR --mode=MODE '
+        places='KEY PORT|ENDPOINT'
+        ;;
+    master)
+        opts='--only --watch --restart --stderr --pty --host --grace --linger --retry --connect-timeout --resume-timeout --capacity --max-message --plain --json --joblog --verbose --any-port --quiet --help'
+        valued=' --only=GLOB --restart=never|on-failure|always --stderr=pass|forward|discard --host=NAME --grace=TIME --linger=TIME --retry=TIME --connect-timeout=TIME --resume-timeout=TIME --capacity=SIZE --max-message=SIZE --joblog=FILE '
+        places='KEY HOST|ENDPOINT PORT|DIR DIR'
         ;;
     help)
         opts='--man --completion --table --statuses --quiet --help'

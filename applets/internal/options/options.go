@@ -5,6 +5,7 @@ package options
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -26,6 +27,9 @@ type Ports struct{ any bool }
 func (p *Ports) Declare(fs *pflag.FlagSet) {
 	fs.BoolVar(&p.any, "any-port", false, fmt.Sprintf("allow ports outside %d-%d", sock.MinPort, sock.MaxPort))
 }
+
+// AnyPort tells whether ports outside the range are allowed.
+func (p *Ports) AnyPort() bool { return p.any }
 
 // A Listener is what applets that listen take.
 type Listener struct {
@@ -254,6 +258,31 @@ const noPlainVariable = "SOCKBOX_NO_PLAIN"
 func noPlain() bool {
 	v := os.Getenv(noPlainVariable)
 	return v != "" && v != "0"
+}
+
+// Note returns what tells the curious, with --verbose.
+func Note(c *cli.Call, verbose int) func(format string, args ...any) {
+	return func(format string, args ...any) {
+		if verbose > 0 {
+			c.Tell(format, args...)
+		}
+	}
+}
+
+// TellPort tells the port that is listened on: to the script, as a line of stdout, or to people if
+// they asked for any that is free.
+func TellPort(c *cli.Call, print bool, asked sock.Addr, a net.Addr) error {
+	if !print {
+		if asked.Net == "tcp" && asked.Port == 0 {
+			c.Tell("listening on %s", sock.PeerName(a))
+		}
+		return nil
+	}
+	_, port, err := net.SplitHostPort(a.String())
+	if err == nil {
+		_, err = fmt.Fprintln(c.Stdout, port)
+	}
+	return err
 }
 
 // NoBuffer adds to an error that says that there is no buffer how one is made.

@@ -1,0 +1,347 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sockbox/applets/internal/life"
+	"sockbox/applets/internal/secret"
+	"sockbox/applets/internal/sock"
+)
+
+// MasterOptions say what a master runs, and where it goes to.
+type MasterOptions struct {
+	Addr          sock.Addr
+	Dial          sock.DialOptions
+	Key           secret.Key
+	Plain         bool // the reference's wire
+	Dir           string
+	Only          []string // patterns of names (filepath.Match); empty: all
+	Watch         bool     // what comes into Dir joins, what goes is stopped
+	Host          string   // what the pool calls this host
+	Retry         time.Duration
+	ResumeTimeout time.Duration // how long a broken link may be away
+	Restart       Restart
+	Pty           bool
+	Stderr        Stderr
+	Grace         time.Duration // between TERM and KILL
+	Linger        time.Duration // for what has been printed, when asked to end
+	Capacity      int           // bytes that wait for the pool, of each daemon
+	MaxMessage    int
+
+	Line func(name string, line []byte)           // gets the lines of stderr
+	Note func(format string, args ...any)         // for the curious
+	Log  func(format string, args ...any)         // for everybody
+	Look func(running, ended int, messages int64) // how it goes, some times a second; nil = nobody looks
+
+	JSON   bool
+	Joblog string
+	Out    io.Writer // for the report; nil = no report
+}
+
+// Restart says when a daemon that has ended is started again.
+type Restart int
+
+const (
+	RestartNever Restart = iota
+	RestartOnFailure
+	RestartAlways
+)
+
+// Stderr says where the daemons' standard error goes.
+type Stderr int
+
+const (
+	StderrPass Stderr = iota // to Line
+	StderrForward
+	StderrDiscard
+)
+
+var (
+	// ErrTimeout says that no pool was found in time.
+	ErrTimeout = errors.New("timed out")
+
+	// ErrFailed says that not all daemons have ended with 0.
+	ErrFailed = errors.New("not all daemons have ended with 0")
+
+	errStopped = errors.New("asked to end")
+	errPool    = errors.New("the pool is ending")
+)
+
+// Master runs the daemons until all have ended and the pool has all that they printed, or until stop
+// is asked. Then it has ended them, and given their output Linger to be delivered.
+func Master(stop *life.Stop, o MasterOptions) error {
+	if err := life.Adopt(); err != nil {
+		o.Log("%v; what leaves its process group may be left behind", err)
+	}
+	m := &master{MasterOptions: o, report: report{JSON: o.JSON, Out: o.Out}, daemons: map[string]*daemon{}, over: map[string]bool{}, dials: make(chan struct{}, 4)}
+	boundMemory()
+	m.ctx, m.cancel = context.WithCancelCause(context.Background())
+	defer m.cancel(nil)
+	unhook := context.AfterFunc(stop.Context(), func() { m.cancel(errStopped) })
+	defer unhook()
+	m.hurry = stop.Hurry()
+	files, err := m.list()
+	if err == nil && len(files) == 0 && !m.Watch {
+		err = fmt.Errorf("%s: no file in it can be executed", m.Dir)
+	}
+	if err == nil {
+		err = m.report.openJoblog(o.Joblog)
+	}
+	if err == nil {
+		err = m.connect()
+	}
+	if err != nil {
+		return m.because(err)
+	}
+	defer m.pool.close()
+
+	look := m.look()
+	if err = m.add(files); err == nil && m.Watch {
+		err = m.watch()
+	}
+	if err != nil || m.Watch {
+		m.cancel(err)
+	}
+	if err == nil || m.ctx.Err() != nil { // also of those who were stopped, if the pool still hears us
+		if e := m.pool.end(); err == nil && e != nil {
+			err = e
+			m.cancel(err)
+		}
+	}
+	m.all.Wait()
+	if e := life.StopAll(m.Grace, m.hurry); e != nil {
+		m.Log("%v", e)
+	}
+	look()
+	if e := m.report.tell(); err == nil {
+		err = e
+	}
+	if cause := context.Cause(m.ctx); cause != nil {
+		err = cause
+	}
+	if err == nil && m.report.failed {
+		return ErrFailed
+	}
+	return m.because(err)
+}
+
+type master struct {
+	MasterOptions
+	ctx    context.Context // ends when the daemons are to be stopped; its cause says why
+	cancel context.CancelCauseFunc
+	hurry  <-chan struct{}
+	report report
+	pool   poolSide
+	all    sync.WaitGroup
+	dials  chan struct{} // bounds how many data links are being made at a time
+
+	seq      int // of the last daemon
+	mu       sync.Mutex
+	daemons  map[string]*daemon // by the name of their file
+	over     map[string]bool    // files whose daemon has ended
+	running  atomic.Int64
+	ended    atomic.Int64
+	messages atomic.Int64
+}
+
+// because is what an error is when the master was asked to end: nothing that is to be told.
+func (m *master) because(err error) error {
+	if errors.Is(err, errStopped) || context.Cause(m.ctx) == errStopped {
+		return nil
+	}
+	return err
+}
+
+// list returns the files in Dir that are daemons, sorted.
+func (m *master) list() ([]string, error) {
+	entries, err := os.ReadDir(m.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", m.Dir, sock.Reason(err))
+	}
+	var names []string
+	for _, e := range entries {
+		if why := m.skip(e.Name()); why != "" {
+			m.Note("%s: skipped: %s", e.Name(), why)
+			continue
+		}
+		names = append(names, e.Name())
+	}
+	return names, nil
+}
+
+// skip says why a file is no daemon.
+func (m *master) skip(name string) string {
+	fi, err := os.Stat(filepath.Join(m.Dir, name)) // follows a symbolic link
+	switch {
+	case strings.HasPrefix(name, "."):
+		return "it is hidden"
+	case strings.HasSuffix(name, "~"):
+		return "it is an editor's copy"
+	case err != nil:
+		return sock.Reason(err).Error()
+	case fi.IsDir():
+		return "it is a directory"
+	case !fi.Mode().IsRegular():
+		return "it is not a file"
+	case fi.Mode().Perm()&0o111 == 0:
+		return "it is not executable"
+	}
+	if len(m.Only) == 0 {
+		return ""
+	}
+	for _, pattern := range m.Only {
+		if ok, _ := filepath.Match(pattern, name); ok {
+			return ""
+		}
+	}
+	return "--only leaves it out"
+}
+
+// add asks for ports for files, in their order, and starts each as soon as it has one.
+func (m *master) add(files []string) error {
+	if len(files) == 0 {
+		return nil
+	}
+	var asked []*daemon
+	for _, name := range files {
+		m.seq++
+		asked = append(asked, &daemon{m: m, file: name, seq: m.seq})
+	}
+	return m.pool.request(asked, m.granted)
+}
+
+// granted starts a daemon that has a port; why is the pool's no.
+func (m *master) granted(d *daemon, why error) {
+	d.begin()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if why != nil {
+		m.Log("%s: %v", d.file, why)
+		d.outcome.Failure, d.outcome.Code = why.Error(), 1
+		m.addRow(d, 0)
+		m.over[d.file] = true
+		return
+	}
+	if d.name != d.file {
+		m.Note("%s: the pool calls it %s", d.file, d.name)
+	}
+	m.daemons[d.file] = d
+	m.all.Go(d.run)
+}
+
+// boundMemory has the collector run seldom, and more often as memory comes near to 64 MiB. The bound
+// itself is kept by counting.
+func boundMemory() {
+	debug.SetGCPercent(800)
+	debug.SetMemoryLimit(56 << 20)
+}
+
+// addRow puts a daemon into the report.
+func (m *master) addRow(d *daemon, left int) {
+	if err := m.report.add(d.row(left)); err != nil {
+		m.Log("%v", err)
+	}
+}
+
+// look tells how it goes, now and then, until what it returns is called.
+func (m *master) look() (stop func()) {
+	if m.Look == nil {
+		return func() {}
+	}
+	done, gone := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(gone)
+		tick := time.NewTicker(250 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				m.Look(int(m.running.Load()), int(m.ended.Load()), m.messages.Load())
+			}
+		}
+	}()
+	return func() { close(done); <-gone }
+}
+
+// A poolSide is how a master speaks with its pool, over either wire.
+type poolSide interface {
+	// request asks for ports, and fills in what the daemons are to know. answered is called for each
+	// of them, in their order; with the pool's reason where that refuses one. After an error there
+	// is no pool any more, or the master is to end.
+	request(daemons []*daemon, answered func(*daemon, error)) error
+	// dial connects to where a daemon's output goes.
+	dial(ctx context.Context, d *daemon) (net.Conn, error)
+	// done tells how a daemon ended, stderr what it had to say.
+	done(d *daemon)
+	stderr(d *daemon, line []byte)
+	// end says that there are no more daemons.
+	end() error
+	close()
+}
+
+func (m *master) connect() error {
+	if m.Plain {
+		m.pool = &plainPool{m: m}
+		return nil
+	}
+	s := &sessionPool{m: m}
+	m.pool = s
+	return s.connect(m.Retry)
+}
+
+// again dials until it succeeds. A pool that is not there is tried again for as long as retry says;
+// anything else is an error at once.
+func (m *master) again(ctx context.Context, retry time.Duration, dial func(context.Context) error) error {
+	began := time.Now()
+	var pause pause
+	for {
+		err := dial(ctx)
+		if err == nil || retry == 0 || !(sock.Refused(err) || sock.Unreachable(err) || sock.TimedOut(err) && !sock.Unresolved(err) || gone(err)) {
+			return err
+		}
+		if time.Since(began) >= retry {
+			return &tried{err, retry}
+		}
+		if pause.wait(ctx) != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// tried is ErrTimeout with what failed.
+type tried struct {
+	err   error
+	limit time.Duration
+}
+
+func (t *tried) Error() string        { return fmt.Sprintf("%v (tried for %v)", t.err, t.limit) }
+func (t *tried) Is(target error) bool { return target == ErrTimeout }
+func (t *tried) Unwrap() error        { return t.err }
+
+// A pause is how long to wait before the next try: from 50 ms, doubling to 1 s, with jitter.
+type pause time.Duration
+
+func (p *pause) wait(ctx context.Context) error {
+	d := max(time.Duration(*p), 50*time.Millisecond)
+	*p = pause(min(2*d, time.Second))
+	select {
+	case <-time.After(d/2 + rand.N(d/2)):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

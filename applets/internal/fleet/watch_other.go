@@ -1,0 +1,26 @@
+//go:build !linux
+
+package fleet
+
+import "time"
+
+// changes has the directory looked at every second.
+func changes(string) (<-chan struct{}, func(), error) {
+	changed, done := make(chan struct{}, 1), make(chan struct{})
+	go func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return changed, func() { close(done) }, nil
+}

@@ -1,0 +1,239 @@
+// Package fleet is the engine of pool and master: master runs the programs of a directory, and hands
+// what each of them prints to an input of its own on the pool's host.
+package fleet
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"sockbox/applets/internal/secret"
+	"sockbox/applets/internal/sock"
+	"sockbox/buffer"
+)
+
+// The wire. A master proves the key to the pool (see package secret, for pools), and keeps this
+// connection as its session. Both say objects of JSON (RFC 8259), one a line:
+//
+//	master                                      pool
+//	{"type":"hello","host":"web1"}          ->
+//	                                        <-  {"type":"welcome","ticket":"…"}
+//	{"type":"request","id":1,"daemon":"d"}  ->
+//	                                        <-  {"type":"grant","id":1,"name":"d","port":12345,"ticket":"…"}
+//	                                        or  {"type":"refuse","id":1,"why":"…"}
+//	{"type":"end"}                          ->
+//	                                        <-  {"type":"ended"}
+//	{"type":"stderr","id":1,"text":"…"}     ->      (in base64; with --stderr forward)
+//	{"type":"done","id":1,"code":0,…}       ->
+//	                                        <-  {"type":"closed","id":1,"why":"…"} nothing more is taken
+//	                                        <-  {"type":"stop"} the pool is ending
+//
+// A session that breaks before its end is taken up again with the ticket of the welcome; requests
+// that were not answered are made again, and those that were are answered alike. The daemon's messages go
+// over a link (see buffer/link) to the port of the grant, or where that is 0 to the pool's own: over
+// a connection that shows the grant's ticket, and again over the next one when that breaks. The
+// link's stream has the ticket's ID.
+//
+// The plain wire is the reference's. Each line has a connection of its own:
+//
+//	KEY:NAME:HOST:PORT  ->
+//	                    <-  the number of a port, where NAME's lines are taken, from one peer, once
+//	ENDKEYEND           ->
+type message struct {
+	Type    string         `json:"type"`
+	ID      int            `json:"id,omitempty"`
+	Host    string         `json:"host,omitempty"`
+	Daemon  string         `json:"daemon,omitempty"`
+	Name    string         `json:"name,omitempty"`
+	Port    int            `json:"port,omitempty"`
+	Ticket  *secret.Ticket `json:"ticket,omitempty"`
+	Why     string         `json:"why,omitempty"`
+	Text    []byte         `json:"text,omitempty"`
+	Outcome *outcome       `json:"outcome,omitempty"`
+}
+
+// An outcome is how a daemon ended.
+type outcome struct {
+	Code     int     `json:"code"`             // of the last time that it ran
+	Signal   string  `json:"signal,omitempty"` // that ended it
+	Failure  string  `json:"failure,omitempty"`
+	Seconds  float64 `json:"seconds"`
+	Restarts int     `json:"restarts"`
+}
+
+// status is the outcome in one word, or some.
+func (o *outcome) status() string {
+	switch {
+	case o.Failure != "":
+		return o.Failure
+	case o.Signal != "":
+		return "SIG" + o.Signal
+	}
+	return strconv.Itoa(o.Code)
+}
+
+// maxObject bounds an object: text of a line of stderr, in base64, and some more.
+const maxObject = 128 << 10
+
+// A talk is one side of a session. Say may be called by many at a time.
+type talk struct {
+	conn net.Conn
+	r    *bufio.Reader
+	mu   sync.Mutex
+}
+
+func newTalk(c net.Conn) *talk { return &talk{conn: c, r: bufio.NewReaderSize(c, 4<<10)} }
+
+func (t *talk) say(messages ...message) error {
+	var b []byte
+	for _, m := range messages {
+		one, err := json.Marshal(m)
+		if err != nil {
+			return err
+		}
+		b = append(append(b, one...), '\n')
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, err := t.conn.Write(b)
+	return err
+}
+
+func (t *talk) hear() (m message, err error) {
+	var line []byte
+	for {
+		part, err := t.r.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case len(line) > maxObject:
+			return m, errors.New("an object that is too long")
+		case err == bufio.ErrBufferFull:
+			continue
+		case err != nil:
+			return m, err
+		}
+		break
+	}
+	err = json.Unmarshal(line, &m)
+	return m, err
+}
+
+// A plainRequest is a line of the plain wire, behind the key.
+type plainRequest struct {
+	name string // empty: the end
+	host string
+}
+
+// parsePlain reads a line of the plain wire. ok says whether the key is right; with err it is no
+// request all the same.
+func parsePlain(key secret.Key, line []byte) (r plainRequest, ok bool, err error) {
+	if rest, isEnd := strings.CutPrefix(string(line), "END"); isEnd {
+		if behind, ok := key.CutPrefix([]byte(rest)); ok && string(behind) == "END" {
+			return r, true, nil
+		}
+	}
+	behind, ok := key.CutPrefix(line)
+	if !ok || len(behind) == 0 || behind[0] != ':' {
+		return r, false, nil
+	}
+	name, address, ok := strings.Cut(string(behind[1:]), ":")
+	colon := strings.LastIndexByte(address, ':')
+	if !ok || name == "" || colon < 0 {
+		return r, true, errors.New("a request is KEY:NAME:HOST:PORT")
+	}
+	if _, err := strconv.ParseUint(address[colon+1:], 10, 16); err != nil {
+		return r, true, errors.New("a request ends in a port")
+	}
+	host := address[:colon]
+	if len(host) > 1 && host[0] == '[' && host[len(host)-1] == ']' {
+		host = host[1 : len(host)-1]
+	}
+	return plainRequest{name: name, host: host}, true, nil
+}
+
+// plainTime is how long an answer on the plain wire may take.
+const plainTime = 10 * time.Second
+
+// askPlain says one line of the plain wire, and returns the line that is answered.
+func askPlain(c net.Conn, line []byte) (string, error) {
+	c.SetDeadline(time.Now().Add(plainTime))
+	if _, err := c.Write(append(line, '\n')); err != nil {
+		return "", err
+	}
+	b, err := bufio.NewReaderSize(c, 256).ReadSlice('\n')
+	if err == io.EOF && len(b) > 0 {
+		err = nil
+	}
+	return strings.TrimRight(string(b), "\r\n"), err
+}
+
+// plainLine is what a master says.
+func plainLine(key secret.Key, name string, local net.Addr) ([]byte, error) {
+	line, err := key.Line()
+	if err != nil {
+		return nil, err
+	}
+	if strings.ContainsAny(name, ":\n\r") {
+		return nil, fmt.Errorf("%q: a name with a colon or a line's end in it cannot go over the plain wire", name)
+	}
+	return fmt.Appendf(line[:len(line)-1], ":%s:%s", name, local), nil
+}
+
+func plainEnd(key secret.Key) ([]byte, error) {
+	line, err := key.Line()
+	return append(append([]byte("END"), line[:max(0, len(line)-1)]...), "END"...), err
+}
+
+// bufferName makes the name of a buffer of what a daemon is called: bytes that a name has not become
+// "-", and what is too long is cut.
+func bufferName(s string) string {
+	if s == "" {
+		return "_"
+	}
+	b := []byte(s[:min(len(s), buffer.MaxName)])
+	for i := range b {
+		if buffer.CheckName("x"+string(b[i])) != nil {
+			b[i] = '-'
+		}
+	}
+	if b[0] == '.' || b[0] == '-' {
+		b[0] = '_'
+	}
+	return string(b)
+}
+
+// names returns what to call a daemon's buffer, the next one if the name before is in use: the name,
+// the name and its host, and those with a number.
+func names(daemon, host string) func() string {
+	n := 0
+	return func() string {
+		n++
+		switch {
+		case n == 1:
+			return bufferName(daemon)
+		case n == 2:
+			return withEnd(daemon, "@"+bufferName(host))
+		}
+		return withEnd(daemon, fmt.Sprintf("@%s-%d", bufferName(host), n-1))
+	}
+}
+
+func withEnd(name, end string) string {
+	if len(end) > buffer.MaxName-1 {
+		end = end[len(end)-(buffer.MaxName-1):]
+	}
+	return bufferName(name[:min(len(name), buffer.MaxName-len(end))] + end)
+}
+
+// at returns a's port on the host that c is connected to.
+func at(c net.Conn, port int) (sock.Addr, error) {
+	host, _, err := net.SplitHostPort(c.RemoteAddr().String())
+	return sock.Addr{Net: "tcp", Host: host, Port: port}, err
+}
