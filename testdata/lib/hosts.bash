@@ -3,6 +3,7 @@
 #
 #   hosts N         makes hosts 1 to N; host I has 192.168.0.I and fd00::I
 #   on I COMMAND…   runs a command there, with a runtime directory of that host
+#   at I COMMAND… & the same in the background: $! is the command itself
 #   cut I, join I   takes host I's cable out of the switch, and puts it back
 hosts() {
 	local i
@@ -27,6 +28,7 @@ namespace() { # a process is told to be in its own namespace by another inode th
 	until [ "$(readlink /proc/$1/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.01; done
 }
 on() { SOCKBOX_DIR=$PWD/run$1 nsenter --target ${host[$1]} --net -- "${@:2}"; }
+at() { SOCKBOX_DIR=$PWD/run$1 exec nsenter --target ${host[$1]} --net -- "${@:2}"; }
 cut() { within $switch ip link set port$1 down; }
 join() { within $switch ip link set port$1 up; }
 leave() {

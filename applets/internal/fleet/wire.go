@@ -210,26 +210,22 @@ func bufferName(s string) string {
 }
 
 // names returns what to call a daemon's buffer, the next one if the name before is in use: the name,
-// the name and its host, and those with a number.
+// the name and its host, and those with a number. Long ones are cut, and differ all the same.
 func names(daemon, host string) func() string {
+	host = bufferName(host)
+	host = "@" + host[:min(len(host), buffer.MaxName/2)]
 	n := 0
 	return func() string {
 		n++
+		end := ""
 		switch {
-		case n == 1:
-			return bufferName(daemon)
 		case n == 2:
-			return withEnd(daemon, "@"+bufferName(host))
+			end = host
+		case n > 2:
+			end = fmt.Sprintf("%s-%d", host, n-1)
 		}
-		return withEnd(daemon, fmt.Sprintf("@%s-%d", bufferName(host), n-1))
+		return bufferName(daemon[:min(len(daemon), buffer.MaxName-len(end))] + end)
 	}
-}
-
-func withEnd(name, end string) string {
-	if len(end) > buffer.MaxName-1 {
-		end = end[len(end)-(buffer.MaxName-1):]
-	}
-	return bufferName(name[:min(len(name), buffer.MaxName-len(end))] + end)
 }
 
 // at returns a's port on the host that c is connected to.
