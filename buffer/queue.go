@@ -68,9 +68,10 @@ type Queue struct {
 
 	// intake is held while a source reads: there is then one chunk being filled, whatever the
 	// number of peers, and bytes beyond the capacity are never in memory. It comes before mu.
-	intake sync.Mutex
-	chunk  *chunk
-	parts  map[*Source]struct{} // who has an unfinished message
+	intake    sync.Mutex
+	chunk     *chunk
+	chunkSize int                  // of a queue that holds little: little
+	parts     map[*Source]struct{} // who has an unfinished message
 
 	mu      sync.Mutex
 	segs    []segment // in order of seq; those before head have been taken
@@ -151,6 +152,7 @@ func NewQueue(o QueueOptions) *Queue {
 		q.max = DefaultMaxMessage
 	}
 	q.max = min(q.max, q.capacity)
+	q.chunkSize = min(chunkSize, max(2*minRead, q.capacity/4))
 	return q
 }
 
@@ -374,7 +376,7 @@ func (q *Queue) free(s *segment) {
 
 func (q *Queue) release(c *chunk) {
 	c.refs--
-	if c.refs == 0 && (len(q.spare)+1)*chunkSize <= max(q.capacity, 2*chunkSize) {
+	if c.refs == 0 && (len(q.spare)+1)*q.chunkSize <= max(q.capacity, 2*q.chunkSize) {
 		c.fill = 0
 		q.spare = append(q.spare, c)
 	}
@@ -396,7 +398,7 @@ func (q *Queue) active(need int) *chunk {
 	if n := len(q.spare); n > 0 {
 		q.chunk, q.spare = q.spare[n-1], q.spare[:n-1]
 	} else {
-		q.chunk = &chunk{buf: make([]byte, chunkSize)}
+		q.chunk = &chunk{buf: make([]byte, q.chunkSize)}
 	}
 	q.chunk.refs = 1
 	return q.chunk

@@ -536,7 +536,7 @@ func (s *Source) putSome(messages [][]byte, need int) (taken int, err error) {
 	}
 	var c *chunk
 	var buf []byte
-	if size <= chunkSize-minRead {
+	if size <= q.chunkSize-minRead {
 		c = q.active(size)
 		buf = c.buf[c.fill:c.fill]
 	} else {
