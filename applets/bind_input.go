@@ -30,7 +30,9 @@ A "bind-output --link" is known by its first bytes, and any other peer's bytes a
 messages from the first one on. What comes by a link comes once and in order,
 though its connection breaks and is made again, and keeps its boundaries: a
 message with a newline in it is one message. For such a peer --idle-timeout and
---crlf do not count, and with --once it has gone when it says so.
+--crlf do not count, and with --once it has gone when it says so. With --key only
+links are taken, encrypted ones, of outputs that prove the same KEY (in the forms
+that trigger-wait takes); to all else the port is deaf.
 
 In place of PORT any endpoint may stand: ADDR:PORT, udp://ADDR:PORT,
 unix:/PATH, unix:@NAME (abstract), fifo:/PATH (made if it is missing) or fd:N (a
@@ -123,6 +125,12 @@ func (in *bindInput) run(ctx context.Context, c *cli.Call) error {
 		return cli.Usagef("--crlf goes with --frame line")
 	case in.connect && (o.Addr.Net == "fifo" || o.Addr.Net == "fd" || o.Addr.Net == "udp"):
 		return cli.Usagef("--connect: %s cannot be dialled for messages", o.Addr)
+	}
+	if in.Given("key") && (in.connect || o.Addr.Net == "udp" || o.Addr.Net == "fifo") {
+		return cli.Usagef("--key: %s has no links to accept", o.Addr)
+	}
+	if err := in.Secure(c, &o.Options); err != nil {
+		return err
 	}
 	if !in.connect {
 		in.Notice(c, o.Addr)

@@ -32,7 +32,9 @@ order, however often the connection breaks, and messages have there the
 boundaries that they have here, whatever --frame says at either end. A full
 buffer there makes this one wait. "write --flush", "close" and a signal then wait
 for the other buffer too. What is in a buffer is in memory: a message that a
-bind-input had when it was killed is gone.
+bind-input had when it was killed is gone. With --key the link is encrypted, and
+both ends prove that they have the same KEY, in the forms that trigger-wait takes;
+it is not sent. An input that refuses the key ends the output.
 
 In place of HOST PORT any endpoint may stand: HOST:PORT, udp://HOST:PORT,
 unix:/PATH, unix:@NAME (abstract), fifo:/PATH or fd:N (a connection, a listening
@@ -55,6 +57,7 @@ bind-output tasks unix:/tmp/tasks.sock`,
 	Exits: map[int]string{
 		0:   "the daemon is ready; with --foreground: it has ended and all was delivered",
 		1:   "the name is in use, or the peer refuses or cannot be reached; with --foreground: messages were left",
+		5:   "with --key: the input has another key",
 		124: "the peer did not answer in time",
 	},
 	Setup: func(fs *pflag.FlagSet) cli.Run {
@@ -120,6 +123,8 @@ func (out *bindOutput) run(ctx context.Context, c *cli.Call) error {
 		return cli.Usagef("--retry does not go with --listen, which waits for its peer anyhow")
 	case out.listen && (o.Addr.Net == "udp" || o.Addr.Net == "fifo"):
 		return cli.Usagef("--listen: %s has no peers to accept", o.Addr)
+	case out.Given("key") && !out.link:
+		return cli.Usagef("--key goes with --link")
 	case out.link && out.listen:
 		return cli.Usagef("--link goes with a peer that is dialled, not with --listen")
 	case out.link && o.Addr.Net != "tcp" && o.Addr.Net != "unix":
@@ -128,6 +133,9 @@ func (out *bindOutput) run(ctx context.Context, c *cli.Call) error {
 		return cli.Usagef("--crlf does not go with --link, which needs no ends of lines")
 	case out.crlf && o.Queue.Frame.String() != "line":
 		return cli.Usagef("--crlf goes with --frame line")
+	}
+	if err := out.Secure(c, &o.Options); err != nil {
+		return err
 	}
 	return options.Bound(bind.Output(ctx, o, options.Streams(c)))
 }

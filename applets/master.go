@@ -138,6 +138,14 @@ func (m *master) run(ctx context.Context, c *cli.Call) error {
 		o.Host, _ = os.Hostname()
 	}
 
+	if secret.Literal(args[0]) { // the other process has it too, and not where all can see it
+		if o.Key, err = options.Key(c, args[0]); err == nil {
+			err = life.ConcealOperand(len(c.Args), o.Key.Text())
+		}
+		if err != nil {
+			return err
+		}
+	}
 	guarded, end, err := life.Guard(ctx, false)
 	if guarded == nil { // the other process has done it all
 		switch {

@@ -127,13 +127,13 @@ _sockbox_spec() {
         places='APPLET ARG...'
         ;;
     bind-input)
-        opts='--connect --retry --connect-timeout --once --max-conns --idle-timeout --crlf --any-port --bind --allow --mode --frame --capacity --overflow --max-message --print-port --linger --foreground --verbose --quiet --help'
-        valued=' --connect-timeout=TIME -m=N --max-conns=N --idle-timeout=TIME --bind=ADDR --allow=CIDR --mode=MODE --frame=line|nul|netstring|datagram --capacity=SIZE --overflow=block|drop-oldest|drop-newest --max-message=SIZE --linger=TIME '
+        opts='--connect --retry --connect-timeout --once --max-conns --idle-timeout --crlf --any-port --bind --allow --mode --frame --capacity --overflow --max-message --print-port --key --linger --foreground --verbose --quiet --help'
+        valued=' --connect-timeout=TIME -m=N --max-conns=N --idle-timeout=TIME --bind=ADDR --allow=CIDR --mode=MODE --frame=line|nul|netstring|datagram --capacity=SIZE --overflow=block|drop-oldest|drop-newest --max-message=SIZE --key=KEY --linger=TIME '
         places='- PORT|ENDPOINT|HOST PORT'
         ;;
     bind-output)
-        opts='--link --listen --retry --connect-timeout --source --crlf --any-port --bind --allow --mode --frame --capacity --overflow --max-message --print-port --linger --foreground --verbose --quiet --help'
-        valued=' --connect-timeout=TIME --source=ADDR[:PORT] --bind=ADDR --allow=CIDR --mode=MODE --frame=line|nul|netstring|datagram --capacity=SIZE --overflow=block|drop-oldest|drop-newest --max-message=SIZE --linger=TIME '
+        opts='--link --listen --retry --connect-timeout --source --crlf --any-port --bind --allow --mode --frame --capacity --overflow --max-message --print-port --key --linger --foreground --verbose --quiet --help'
+        valued=' --connect-timeout=TIME --source=ADDR[:PORT] --bind=ADDR --allow=CIDR --mode=MODE --frame=line|nul|netstring|datagram --capacity=SIZE --overflow=block|drop-oldest|drop-newest --max-message=SIZE --key=KEY --linger=TIME '
         places='- HOST|ENDPOINT PORT'
         ;;
     read | sock-read)

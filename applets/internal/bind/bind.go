@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"sockbox/applets/internal/life"
+	"sockbox/applets/internal/secret"
 	"sockbox/buffer"
 )
 
@@ -27,7 +28,8 @@ type Options struct {
 	Foreground bool
 	PrintPort  bool
 	Verbose    int
-	Keep       []int // descriptors that the endpoint inherits
+	Keep       []int      // descriptors that the endpoint inherits
+	Key        secret.Key // with it there are links only, which prove it
 }
 
 // Streams are the process's own, and how it speaks to people.
@@ -88,6 +90,11 @@ func (d *daemon) note(format string, args ...any) {
 func serve(ctx context.Context, o Options, e endpoint, io Streams) error {
 	started := life.StartedByBackground()
 	if !o.Foreground && started == nil {
+		if o.Key.Given() {
+			if err := life.ConcealFlag("key", o.Key.Text()); err != nil {
+				return err
+			}
+		}
 		status, err := life.Background(o.Keep, io.Stdout, io.Stderr)
 		if status != 0 && err == nil {
 			err = ErrStatus(status)

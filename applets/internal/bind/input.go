@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"sockbox/applets/internal/secret"
 	"sockbox/applets/internal/sock"
 	"sockbox/buffer"
 	"sockbox/buffer/link"
@@ -114,6 +115,9 @@ func (in *input) open(ctx context.Context, d *daemon) (err error) {
 	if err == nil && in.packet == nil && d.queue.Frame() == buffer.Datagram {
 		err = fmt.Errorf("%s: --frame datagram needs a socket for datagrams, and this is a stream", in.Addr)
 	}
+	if err == nil && in.ln == nil && in.Key.Given() {
+		err = fmt.Errorf("%s: --key takes links, from a listening socket", in.Addr)
+	}
 	if err != nil {
 		in.close()
 	}
@@ -173,6 +177,9 @@ func (in *input) run(ctx, abandon context.Context, d *daemon) error {
 
 // accept takes peers in until ctx ends or the listener is closed.
 func (in *input) accept(ctx context.Context, d *daemon, peers *sync.WaitGroup) error {
+	if in.Key.Given() {
+		return in.acceptKey(ctx, d)
+	}
 	stop := context.AfterFunc(ctx, func() { in.ln.Close() })
 	defer stop()
 	slots := make(chan struct{}, in.MaxConns)
@@ -226,7 +233,7 @@ func (in *input) peer(ctx context.Context, d *daemon, c net.Conn) {
 	if !in.Connect { // who links is who dials
 		var linked bool
 		if head, linked, err = in.begin(c); linked {
-			in.linked(ctx, d, c, name)
+			in.linked(ctx, d, &again{c, link.Magic}, name)
 			return
 		}
 	}
@@ -290,9 +297,56 @@ func (in *input) begin(c net.Conn) (head []byte, linked bool, err error) {
 	}
 }
 
-// linked takes in what comes by a link whose magic has been read.
+// acceptKey takes links only, of those who prove the key. Strangers do not count as peers.
+func (in *input) acceptKey(ctx context.Context, d *daemon) error {
+	slots := make(chan struct{}, in.MaxConns)
+	server := &secret.Server{
+		Key: in.Key, Purpose: secret.ForLink,
+		Allow: func(a net.Addr) bool {
+			ok := in.Allow.Allows(a)
+			if !ok {
+				in.refused.Add(1)
+			}
+			return ok
+		},
+		Note: func(a net.Addr, err error) {
+			if errors.Is(err, secret.ErrRefused) {
+				d.log("%s: %v", sock.PeerName(a), reason(err))
+			} else {
+				d.note("%s: %v", sock.PeerName(a), reason(err))
+			}
+		},
+		Handle: func(ctx context.Context, p secret.Peer) {
+			defer p.Conn.Close()
+			select {
+			case slots <- struct{}{}:
+				defer func() { <-slots }()
+			case <-ctx.Done():
+				return
+			}
+			p.Conn.SetDeadline(time.Time{})
+			in.peers.Add(1)
+			defer in.peers.Add(-1)
+			in.connects.Add(1)
+			name := sock.PeerName(p.Addr)
+			d.note("%s: connected", name)
+			in.linked(ctx, d, p.Conn, name)
+		},
+	}
+	err := server.Serve(ctx, in.ln)
+	if errors.Is(err, net.ErrClosed) && in.Once {
+		select { // closed by the first peer, which is over
+		case <-in.over:
+		case <-ctx.Done():
+		}
+		err = nil
+	}
+	return err
+}
+
+// linked takes in what comes by a link.
 func (in *input) linked(ctx context.Context, d *daemon, c net.Conn, name string) {
-	err := in.inbox.Serve(ctx, &again{c, link.Magic}, name)
+	err := in.inbox.Serve(ctx, c, name)
 	switch {
 	case err == nil:
 		d.note("%s: the link has ended", name)

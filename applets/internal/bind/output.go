@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"sockbox/applets/internal/secret"
 	"sockbox/applets/internal/sock"
 	"sockbox/buffer"
 	"sockbox/buffer/link"
@@ -146,10 +147,17 @@ func (out *output) dial(ctx context.Context) (peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if out.outbox != nil {
-		return &linkedPeer{c}, nil
+	if out.outbox == nil {
+		return newPlainPeer(c), nil
 	}
-	return newPlainPeer(c), nil
+	if out.Key.Given() {
+		proven, err := secret.Dial(ctx, c, out.Key, secret.ForLink)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", out.Addr, reason(err))
+		}
+		c = proven
+	}
+	return &linkedPeer{c}, nil
 }
 
 // accept waits for a peer that is allowed.
@@ -211,8 +219,11 @@ func (out *output) run(ctx, abandon context.Context, d *daemon) error {
 				p, err = out.dial(seek)
 			}
 			if err != nil {
-				if seek.Err() != nil {
+				switch {
+				case seek.Err() != nil:
 					return nil
+				case errors.Is(err, secret.ErrRefused): // each try is a guess for who listens there
+					return err
 				}
 				d.note("%v", err)
 				if wait.wait(seek) != nil {

@@ -23,6 +23,7 @@ const readyVariable = "SOCKBOX_READY"
 // Starting again, and not forking, is the only way that a Go program has; and so there is one code
 // path for the foreground and the background.
 func Background(keep []int, stdout, stderr io.Writer) (status int, err error) {
+	keep = append(keep[:len(keep):len(keep)], concealed.fds...)
 	for _, fd := range keep {
 		var st syscall.Stat_t
 		if err := syscall.Fstat(fd, &st); err != nil {
@@ -67,7 +68,7 @@ func Background(keep []int, stdout, stderr io.Writer) (status int, err error) {
 		}
 	}
 	files = append(files, readyW)
-	child, err := os.StartProcess(self, os.Args, &os.ProcAttr{
+	child, err := os.StartProcess(self, arguments(), &os.ProcAttr{
 		Env:   append(os.Environ(), readyVariable+"="+strconv.Itoa(len(files)-1)),
 		Files: files,
 		Sys:   &syscall.SysProcAttr{Setsid: true},

@@ -196,7 +196,7 @@ func guard(ctx context.Context, background bool) (End, error) {
 		}
 	}
 	inner := &Child{name: self, done: make(chan struct{})}
-	err = inner.start(self, os.Args, &os.ProcAttr{Env: env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
+	err = inner.start(self, arguments(), &os.ProcAttr{Env: env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
 	if err != nil {
 		syscall.Close(pair[1])
 		return End{}, err

@@ -80,6 +80,7 @@ type Binding struct {
 	linger          time.Duration
 	foreground      bool
 	printPort       bool
+	key             string
 	verbose         int
 }
 
@@ -93,9 +94,18 @@ func (b *Binding) Declare(fs *pflag.FlagSet) {
 	cli.Choice(fs, &b.overflow, "overflow", "", "what a full buffer does with one more message", "block", "drop-oldest", "drop-newest")
 	cli.Size(fs, &b.max, "max-message", "", "cut messages longer than `SIZE` bytes into pieces")
 	fs.BoolVar(&b.printPort, "print-port", false, "print \"PID PORT\" in place of the PID")
+	fs.StringVar(&b.key, "key", "", "only links, which are encrypted, and prove `KEY`")
 	cli.Seconds(fs, &b.linger, "linger", "", "at the end, wait at most `TIME` without progress for messages to be delivered")
 	fs.BoolVarP(&b.foreground, "foreground", "f", false, "stay in the foreground and print no PID")
 	fs.CountVarP(&b.verbose, "verbose", "v", "log peers as they come and go")
+}
+
+// Secure reads the key, if there is to be one. It comes last of the checks: it may be typed.
+func (b *Binding) Secure(c *cli.Call, o *bind.Options) (err error) {
+	if b.Given("key") {
+		o.Key, err = Key(c, b.key)
+	}
+	return err
 }
 
 // Options returns the checked values for a buffer called name at a.

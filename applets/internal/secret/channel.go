@@ -49,7 +49,8 @@ const HandshakeTime = 5 * time.Second
 const (
 	ForTrigger = "trigger"
 	ForPool    = "pool"
-	forTicket  = "link"
+	ForLink    = "link"
+	forTicket  = "ticket"
 )
 
 var (

@@ -64,6 +64,8 @@ func ReadKey(operand string, stdin io.Reader) (Key, error) {
 		return Key{}, err
 	case len(text) == 0:
 		return Key{}, fmt.Errorf("%w: it is empty", ErrBadKey)
+	case bytes.ContainsAny(text, "\r\n"):
+		return Key{}, fmt.Errorf("%w: it has a line's end in it", ErrBadKey)
 	case len(text) > maxKey:
 		return Key{}, fmt.Errorf("%w: it is longer than %d bytes", ErrBadKey, maxKey)
 	}
@@ -145,6 +147,18 @@ func firstLine(r io.Reader) ([]byte, error) {
 	return bytes.TrimSuffix(line, []byte{'\r'}), nil
 }
 
+// Literal tells whether an operand that is a key gives it in clear.
+func Literal(operand string) bool {
+	form, rest, _ := strings.Cut(operand, ":")
+	return operand != "-" && operand != "+" && !strings.HasPrefix(operand, "@") && (rest == "" || form != "env" && form != "fd")
+}
+
+// Text is the key itself, for a process of ours that is to have it. It is not to be shown.
+func (k Key) Text() []byte { return bytes.Clone(k.text) }
+
+// Given tells whether there is a key at all.
+func (k Key) Given() bool { return len(k.text) > 0 }
+
 // Format keeps the key out of every message.
 func (k Key) Format(s fmt.State, _ rune) { io.WriteString(s, "[key]") }
 
@@ -164,8 +178,8 @@ func (k Key) CutPrefix(text []byte) (rest []byte, ok bool) {
 
 // Line returns the key as the plain wire has it, and an error for a key that the wire cannot carry.
 func (k Key) Line() ([]byte, error) {
-	if bytes.ContainsAny(k.text, "\n\r") || k.text[0] == recordHandshake {
-		return nil, fmt.Errorf("%w for the plain wire: it has a line's end in it, or begins as TLS does", ErrBadKey)
+	if k.text[0] == recordHandshake {
+		return nil, fmt.Errorf("%w for the plain wire: it begins as TLS does", ErrBadKey)
 	}
 	return append(bytes.Clone(k.text), '\n'), nil
 }

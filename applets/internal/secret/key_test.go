@@ -2,6 +2,7 @@ package secret
 
 import (
 	"bytes"
+	"errors"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -102,7 +103,9 @@ func TestKeyEqual(t *testing.T) {
 	if line, err := k.Line(); err != nil || !bytes.Equal(line, []byte("k12\n")) {
 		t.Errorf("Line = %q, %v", line, err)
 	}
-	if _, err := (Key{[]byte("a\nb")}).Line(); err == nil {
-		t.Error("a key with a newline in it was put on one line")
+	for _, text := range []string{"a\nb", "a\n", "text:a\r"} { // it could not be on one line
+		if _, err := ReadKey(text, nil); !errors.Is(err, ErrBadKey) {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }

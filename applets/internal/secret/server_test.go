@@ -183,7 +183,7 @@ func TestKeyLine(t *testing.T) {
 	if b, err := (Key{[]byte("k")}).Line(); err != nil || !bytes.Equal(b, []byte("k\n")) {
 		t.Errorf("%q, %v", b, err)
 	}
-	for _, text := range []string{"a\nb", "a\r", "\x16k"} {
+	for _, text := range []string{"\x16k", "\x16"} {
 		if _, err := (Key{[]byte(text)}).Line(); !errors.Is(err, ErrBadKey) {
 			t.Errorf("%q: %v", text, err)
 		}
