@@ -8,7 +8,6 @@ import (
 
 	"sockbox/applets/internal/cli"
 	"sockbox/applets/internal/docs"
-	"sockbox/applets/internal/fleet"
 	"sockbox/applets/internal/secret"
 	"sockbox/applets/internal/trigger"
 	"sockbox/buffer"
@@ -55,7 +54,6 @@ func status(err error) int {
 		return 5
 	case errors.Is(err, buffer.ErrTimeout),
 		errors.Is(err, trigger.ErrTimeout),
-		errors.Is(err, fleet.ErrTimeout),
 		errors.Is(err, context.DeadlineExceeded),
 		errors.Is(err, os.ErrDeadlineExceeded):
 		return 124

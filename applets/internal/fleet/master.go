@@ -69,9 +69,6 @@ const (
 )
 
 var (
-	// ErrTimeout says that no pool was found in time.
-	ErrTimeout = errors.New("timed out")
-
 	// ErrFailed says that not all daemons have ended with 0.
 	ErrFailed = errors.New("not all daemons have ended with 0")
 
@@ -314,23 +311,13 @@ func (m *master) again(ctx context.Context, retry time.Duration, dial func(conte
 			return err
 		}
 		if time.Since(began) >= retry {
-			return &tried{err, retry}
+			return &sock.GaveUp{Err: err, After: retry}
 		}
 		if pause.wait(ctx) != nil {
 			return context.Cause(ctx)
 		}
 	}
 }
-
-// tried is ErrTimeout with what failed.
-type tried struct {
-	err   error
-	limit time.Duration
-}
-
-func (t *tried) Error() string        { return fmt.Sprintf("%v (tried for %v)", t.err, t.limit) }
-func (t *tried) Is(target error) bool { return target == ErrTimeout }
-func (t *tried) Unwrap() error        { return t.err }
 
 // A pause is how long to wait before the next try: from 50 ms, doubling to 1 s, with jitter.
 type pause time.Duration

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 )
 
 // A reason words an error for people and keeps the error it stands for.
@@ -53,6 +54,17 @@ func Reason(err error) error {
 		}
 	}
 }
+
+// GaveUp is the last error of something that was tried again and again, for as long as was allowed. It
+// is os.ErrDeadlineExceeded.
+type GaveUp struct {
+	Err   error
+	After time.Duration
+}
+
+func (g *GaveUp) Error() string        { return fmt.Sprintf("%v (tried for %v)", g.Err, g.After) }
+func (g *GaveUp) Unwrap() error        { return g.Err }
+func (g *GaveUp) Is(target error) bool { return target == os.ErrDeadlineExceeded }
 
 // Refused tells whether nobody listens at the address yet, so that trying again
 // may help: a refused connection, a unix path or FIFO that does not exist, a

@@ -29,7 +29,7 @@ type SendOptions struct {
 }
 
 // Send returns nil when the waiter has accepted. A waiter that is not there, or has just been
-// released by others, is tried again, as long as Retry says; the error is ErrTimeout then. Nothing
+// released by others, is tried again, as long as Retry says; the error is a *sock.GaveUp then. Nothing
 // else is tried again: a refused key (secret.ErrRefused) is a guess for a waiter that is not ours, and
 // a request without an answer (ErrLost) may have been taken.
 func Send(ctx context.Context, o SendOptions) error {
@@ -43,7 +43,7 @@ func Send(ctx context.Context, o SendOptions) error {
 		o.Note("%v; trying again", err)
 		left := o.Retry - time.Since(began)
 		if left <= 0 {
-			return &tried{err, o.Retry}
+			return &sock.GaveUp{Err: err, After: o.Retry}
 		}
 		// Many senders of one waiter do not come at the same instant.
 		wait := min(left, pause/2+rand.N(pause/2))
@@ -70,15 +70,6 @@ func again(err error) bool {
 // errLeft says that the other side went away before it had proven the key, and so before it was asked
 // for anything and before it had a guess: a waiter that was ending, or a server of some other kind.
 var errLeft = errors.New("the connection was closed before the key was proven")
-
-// tried is ErrTimeout with what failed.
-type tried struct {
-	err   error
-	limit time.Duration
-}
-
-func (t *tried) Error() string        { return fmt.Sprintf("%v (tried for %v)", t.err, t.limit) }
-func (t *tried) Is(target error) bool { return target == ErrTimeout }
 
 func (o *SendOptions) try(ctx context.Context, began time.Time) error {
 	dial := o.Dial
