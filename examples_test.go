@@ -131,6 +131,7 @@ func newStage(t *testing.T, line string) *stage {
 
 	s := &stage{t: t, tmp: tmp, ports: map[string]string{}, env: append(os.Environ(), mark,
 		"SOCKBOX_DIR="+run,
+		"XDG_CACHE_HOME="+filepath.Join(tmp, "cache"),
 		"GORACE=atexit_sleep_ms=0 log_path="+raceLog,
 		"PATH="+binDir+string(os.PathListSeparator)+os.Getenv("PATH"),
 	)}
@@ -189,7 +190,7 @@ func (s *stage) prepare(applet string) error {
 		return nil
 	case "trigger-wait", "trigger-send":
 		return os.WriteFile(filepath.Join(s.tmp, "key"), []byte("somekey123\n"), 0o600)
-	case "help":
+	case "init", "help":
 		return nil
 	}
 	return fmt.Errorf("what the examples of %s need is to be said here", applet)

@@ -117,7 +117,7 @@ _sockbox() {
     fi
 }
 
-_sockbox_applets='bind-input bind-output read write list close trigger-wait trigger-send help'
+_sockbox_applets='bind-input bind-output read write list close trigger-wait trigger-send init help'
 
 # _sockbox_spec NAME: the options of an applet, which of them take what, and its operands.
 _sockbox_spec() {
@@ -137,12 +137,12 @@ _sockbox_spec() {
         places='- HOST|ENDPOINT PORT'
         ;;
     read | sock-read)
-        opts='--wait --timeout --count --all --follow --null --no-newline --peek --json --raw --quiet --help'
+        opts='--wait --timeout --count --all --follow --null --no-newline --peek --json --raw --if-live --quiet --help'
         valued=' -t=TIME --timeout=TIME -n=COUNT --count=COUNT '
         places='NAME'
         ;;
     write | sock-write)
-        opts='--literal --null --whole --flush --no-wait --timeout --progress --quiet --help'
+        opts='--literal --null --whole --flush --no-wait --timeout --progress --if-live --quiet --help'
         valued=' -t=TIME --timeout=TIME '
         places='NAME MESSAGE...'
         ;;
@@ -163,6 +163,10 @@ _sockbox_spec() {
         opts='--retry --connect-timeout --data --source --plain --verbose --any-port --quiet --help'
         valued=' --retry=TIME --connect-timeout=TIME --data=TEXT --source=ADDR[:PORT] '
         places='KEY HOST|ENDPOINT PORT'
+        ;;
+    init)
+        opts='--quiet --help'
+        places='bash|zsh|sh|fish|ksh'
         ;;
     help)
         opts='--man --completion --table --statuses --quiet --help'

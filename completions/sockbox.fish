@@ -75,6 +75,7 @@ complete -c sockbox -n '__sockbox_at 0 sockbox --' -a list -d 'Show the buffers 
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a close -d 'End buffers, and wait until they are gone'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a trigger-wait -d 'Wait until somebody who has the key triggers'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a trigger-send -d 'Release somebody who waits with the same key'
+complete -c sockbox -n '__sockbox_at 0 sockbox --' -a init -d 'Make a shell at home with buffers'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a help -d 'Tell how an applet is used'
 
 # bind-input
@@ -135,6 +136,7 @@ complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n -
 complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -l peek -d 'leave the messages in the buffer'
 complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -l json -d 'print objects, one a line: seq, time, peer, and message or (when it is not UTF-8) msg_b64'
 complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -l raw -d 'pass control sequences to a terminal as they are'
+complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -l if-live -d 'say nothing when there is no such buffer: the status, 3, tells'
 complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -s q -l quiet -d 'no messages, only the exit status'
 complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -s h -l help -d 'show this help'
 complete -c sockbox -n '__sockbox_at 0 read sock-read -- -t --timeout -n --count' -a '(__sockbox_names)'
@@ -147,6 +149,7 @@ complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -
 complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -l no-wait -d 'do not wait for room: exit 1 when the buffer is full'
 complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -s t -l timeout -x -d 'wait at most TIME for room, and with --flush for the peer (0 = as long as it takes)'
 complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -l progress -d 'standard input: show size, rate and time left, on a terminal'
+complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -l if-live -d 'say nothing when there is no such buffer: the status, 3, tells'
 complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -s q -l quiet -d 'no messages, only the exit status'
 complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -s h -l help -d 'show this help'
 complete -c sockbox -n '__sockbox_at 0 write sock-write -- -t --timeout' -a '(__sockbox_names)'
@@ -191,6 +194,11 @@ complete -c sockbox -n '__sockbox_at options trigger-send -- --retry --connect-t
 complete -c sockbox -n '__sockbox_at options trigger-send -- --retry --connect-timeout --data --source' -s h -l help -d 'show this help'
 complete -c sockbox -n '__sockbox_at 1 trigger-send -- --retry --connect-timeout --data --source' -a '(__fish_print_hostnames) (__sockbox_endpoints)'
 
+# init
+complete -c sockbox -n '__sockbox_at options init --' -s q -l quiet -d 'no messages, only the exit status'
+complete -c sockbox -n '__sockbox_at options init --' -s h -l help -d 'show this help'
+complete -c sockbox -n '__sockbox_at 0 init --' -a 'bash zsh sh fish ksh'
+
 # help
 complete -c sockbox -n '__sockbox_at options help -- --completion' -l man -d 'print the man page, for man -l -'
 complete -c sockbox -n '__sockbox_at options help -- --completion' -l completion -x -a 'bash zsh fish' -d 'print the completions for a SHELL: bash, zsh or fish'
@@ -206,6 +214,7 @@ complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a list -d 'Show th
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a close -d 'End buffers, and wait until they are gone'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a trigger-wait -d 'Wait until somebody who has the key triggers'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a trigger-send -d 'Release somebody who waits with the same key'
+complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a init -d 'Make a shell at home with buffers'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a help -d 'Tell how an applet is used'
 
 complete -c bind-input -w 'sockbox bind-input'
