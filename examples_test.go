@@ -76,7 +76,7 @@ func TestReadme(t *testing.T) {
 			s.run(bash, "sockbox close --quiet --now --all")
 		}
 	}
-	want := []string{"\nhello, network\n", "\ngot one\ngot two\ngot three\n"}
+	want := []string{"\nhello, network\n", "\ngot one\ngot two\ngot three\n", "\none and two\n"}
 	if len(said) != len(want) {
 		t.Fatalf("%d blocks, want %d", len(said), len(want))
 	}
@@ -190,6 +190,13 @@ func (s *stage) prepare(applet string) error {
 		return nil
 	case "trigger-wait", "trigger-send":
 		return os.WriteFile(filepath.Join(s.tmp, "key"), []byte("somekey123\n"), 0o600)
+	case "path":
+		s.run("bash", "bind-input --fifo --bind 127.0.0.1 jobs "+s.ports["9998"]+"; echo hello >/dev/tcp/127.0.0.1/"+s.ports["9998"])
+		if err := s.listen("tcp", "127.0.0.1:"+s.ports["7000"]); err != nil {
+			return err
+		}
+		s.run("bash", "bind-output --fifo mail 127.0.0.1 "+s.ports["7000"])
+		return nil
 	case "init", "help":
 		return nil
 	}

@@ -19,6 +19,7 @@ var All = []*cli.Applet{
 	bindOutputApplet,
 	readApplet,
 	writeApplet,
+	pathApplet,
 	listApplet,
 	closeApplet,
 	triggerWaitApplet,

@@ -117,7 +117,7 @@ _sockbox() {
     fi
 }
 
-_sockbox_applets='bind-input bind-output read write list close trigger-wait trigger-send init help'
+_sockbox_applets='bind-input bind-output read write path list close trigger-wait trigger-send init help'
 
 # _sockbox_spec NAME: the options of an applet, which of them take what, and its operands.
 _sockbox_spec() {
@@ -127,12 +127,12 @@ _sockbox_spec() {
         places='APPLET ARG...'
         ;;
     bind-input)
-        opts='--connect --retry --connect-timeout --once --max-conns --idle-timeout --crlf --any-port --bind --allow --mode --frame --capacity --overflow --max-message --print-port --linger --foreground --verbose --quiet --help'
+        opts='--connect --retry --connect-timeout --once --max-conns --idle-timeout --crlf --any-port --bind --allow --mode --frame --capacity --overflow --max-message --print-port --linger --foreground --fifo --verbose --quiet --help'
         valued=' --connect-timeout=TIME -m=N --max-conns=N --idle-timeout=TIME --bind=ADDR --allow=CIDR --mode=MODE --frame=line|nul|netstring|datagram --capacity=SIZE --overflow=block|drop-oldest|drop-newest --max-message=SIZE --linger=TIME '
         places='- PORT|ENDPOINT|HOST PORT'
         ;;
     bind-output)
-        opts='--link --listen --retry --connect-timeout --source --crlf --any-port --bind --allow --mode --frame --capacity --overflow --max-message --print-port --linger --foreground --verbose --quiet --help'
+        opts='--link --listen --retry --connect-timeout --source --crlf --any-port --bind --allow --mode --frame --capacity --overflow --max-message --print-port --linger --foreground --fifo --verbose --quiet --help'
         valued=' --connect-timeout=TIME --source=ADDR[:PORT] --bind=ADDR --allow=CIDR --mode=MODE --frame=line|nul|netstring|datagram --capacity=SIZE --overflow=block|drop-oldest|drop-newest --max-message=SIZE --linger=TIME '
         places='- HOST|ENDPOINT PORT'
         ;;
@@ -145,6 +145,10 @@ _sockbox_spec() {
         opts='--literal --null --whole --flush --no-wait --timeout --progress --if-live --quiet --help'
         valued=' -t=TIME --timeout=TIME '
         places='NAME MESSAGE...'
+        ;;
+    path)
+        opts='--quiet --help'
+        places='NAME'
         ;;
     list)
         opts='--quiet --json --help'

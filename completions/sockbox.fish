@@ -71,6 +71,7 @@ complete -c sockbox -n '__sockbox_at 0 sockbox --' -a bind-input -d 'Listen, and
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a bind-output -d 'Connect, and send what is written to a buffer'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a read -d 'Take a message out of a buffer'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a write -d 'Put a message into a buffer'
+complete -c sockbox -n '__sockbox_at 0 sockbox --' -a path -d 'Tell the FIFO by which a shell uses a buffer'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a list -d 'Show the buffers and how they are'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a close -d 'End buffers, and wait until they are gone'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a trigger-wait -d 'Wait until somebody who has the key triggers'
@@ -97,6 +98,7 @@ complete -c sockbox -n '__sockbox_at options bind-input -- --connect-timeout -m 
 complete -c sockbox -n '__sockbox_at options bind-input -- --connect-timeout -m --max-conns --idle-timeout --bind --allow --mode --frame --capacity --overflow --max-message --linger' -l print-port -d 'print "PID PORT" in place of the PID'
 complete -c sockbox -n '__sockbox_at options bind-input -- --connect-timeout -m --max-conns --idle-timeout --bind --allow --mode --frame --capacity --overflow --max-message --linger' -l linger -x -d 'at the end, wait at most TIME without progress for messages to be delivered'
 complete -c sockbox -n '__sockbox_at options bind-input -- --connect-timeout -m --max-conns --idle-timeout --bind --allow --mode --frame --capacity --overflow --max-message --linger' -s f -l foreground -d 'stay in the foreground and print no PID'
+complete -c sockbox -n '__sockbox_at options bind-input -- --connect-timeout -m --max-conns --idle-timeout --bind --allow --mode --frame --capacity --overflow --max-message --linger' -l fifo -d 'let "sockbox path NAME" tell a FIFO, by which a shell reads or writes without starting a program'
 complete -c sockbox -n '__sockbox_at options bind-input -- --connect-timeout -m --max-conns --idle-timeout --bind --allow --mode --frame --capacity --overflow --max-message --linger' -s v -l verbose -d 'log peers as they come and go'
 complete -c sockbox -n '__sockbox_at options bind-input -- --connect-timeout -m --max-conns --idle-timeout --bind --allow --mode --frame --capacity --overflow --max-message --linger' -s q -l quiet -d 'no messages, only the exit status'
 complete -c sockbox -n '__sockbox_at options bind-input -- --connect-timeout -m --max-conns --idle-timeout --bind --allow --mode --frame --capacity --overflow --max-message --linger' -s h -l help -d 'show this help'
@@ -120,6 +122,7 @@ complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --
 complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --allow --mode --frame --capacity --overflow --max-message --linger' -l print-port -d 'print "PID PORT" in place of the PID'
 complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --allow --mode --frame --capacity --overflow --max-message --linger' -l linger -x -d 'at the end, wait at most TIME without progress for messages to be delivered'
 complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --allow --mode --frame --capacity --overflow --max-message --linger' -s f -l foreground -d 'stay in the foreground and print no PID'
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --allow --mode --frame --capacity --overflow --max-message --linger' -l fifo -d 'let "sockbox path NAME" tell a FIFO, by which a shell reads or writes without starting a program'
 complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --allow --mode --frame --capacity --overflow --max-message --linger' -s v -l verbose -d 'log peers as they come and go'
 complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --allow --mode --frame --capacity --overflow --max-message --linger' -s q -l quiet -d 'no messages, only the exit status'
 complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --allow --mode --frame --capacity --overflow --max-message --linger' -s h -l help -d 'show this help'
@@ -153,6 +156,11 @@ complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -
 complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -s q -l quiet -d 'no messages, only the exit status'
 complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -s h -l help -d 'show this help'
 complete -c sockbox -n '__sockbox_at 0 write sock-write -- -t --timeout' -a '(__sockbox_names)'
+
+# path
+complete -c sockbox -n '__sockbox_at options path --' -s q -l quiet -d 'no messages, only the exit status'
+complete -c sockbox -n '__sockbox_at options path --' -s h -l help -d 'show this help'
+complete -c sockbox -n '__sockbox_at 0 path --' -a '(__sockbox_names)'
 
 # list
 complete -c sockbox -n '__sockbox_at options list --' -s q -l quiet -d 'names only, one a line'
@@ -210,6 +218,7 @@ complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a bind-input -d 'L
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a bind-output -d 'Connect, and send what is written to a buffer'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a read -d 'Take a message out of a buffer'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a write -d 'Put a message into a buffer'
+complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a path -d 'Tell the FIFO by which a shell uses a buffer'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a list -d 'Show the buffers and how they are'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a close -d 'End buffers, and wait until they are gone'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a trigger-wait -d 'Wait until somebody who has the key triggers'

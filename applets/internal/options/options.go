@@ -77,6 +77,7 @@ type Binding struct {
 	foreground      bool
 	printPort       bool
 	verbose         int
+	fifo            bool
 }
 
 // Declare declares the flags of b.
@@ -91,13 +92,14 @@ func (b *Binding) Declare(fs *pflag.FlagSet) {
 	fs.BoolVar(&b.printPort, "print-port", false, "print \"PID PORT\" in place of the PID")
 	cli.Seconds(fs, &b.linger, "linger", "", "at the end, wait at most `TIME` without progress for messages to be delivered")
 	fs.BoolVarP(&b.foreground, "foreground", "f", false, "stay in the foreground and print no PID")
+	fs.BoolVar(&b.fifo, "fifo", false, "let \"sockbox path NAME\" tell a FIFO, by which a shell reads or writes without starting a program")
 	fs.CountVarP(&b.verbose, "verbose", "v", "log peers as they come and go")
 }
 
 // Options returns the checked values for a buffer called name at a.
 func (b *Binding) Options(name string, a sock.Addr) (bind.Options, error) {
 	o := bind.Options{
-		Name: name, Linger: b.linger, Foreground: b.foreground, PrintPort: b.printPort, Verbose: b.verbose,
+		Name: name, Linger: b.linger, Foreground: b.foreground, PrintPort: b.printPort, Verbose: b.verbose, FIFO: b.fifo,
 	}
 	if err := buffer.CheckName(name); err != nil {
 		return o, cli.Usage(err)

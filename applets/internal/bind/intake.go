@@ -1,0 +1,139 @@
+package bind
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"sockbox/applets/internal/sock"
+	"sockbox/buffer"
+)
+
+// An intake is the FIFO by which an output is written to without a program. What was in it when the
+// end is asked for is taken in first, as what was written any other way is.
+type intake struct {
+	d    *daemon
+	path string
+	fifo *sock.FIFOReader
+
+	after  context.Context // ends when the end was asked for and all is taken in
+	over   context.CancelFunc
+	read   chan struct{} // closed when nobody reads the FIFO any more; nil before start
+	lost   int           // messages that there was no room for at the end
+	ending sync.Once
+}
+
+func (d *daemon) newIntake(entry *buffer.Entry) (*intake, error) {
+	path, err := entry.FIFOPath()
+	if err != nil {
+		return nil, err
+	}
+	f, _, err := sock.OpenFIFO(sock.Addr{Net: "fifo", Path: path}, false, sock.ListenOptions{Mode: 0o600})
+	if err != nil {
+		return nil, fmt.Errorf("%s: the FIFO: %w", d.Name, err)
+	}
+	in := &intake{d: d, path: path}
+	if in.fifo, err = sock.NewFIFOReader(f); err != nil {
+		return nil, err
+	}
+	in.after, in.over = context.WithCancel(context.Background())
+	return in, nil
+}
+
+// start reads the FIFO until asked ends or close is called.
+func (in *intake) start(asked, abandon context.Context) {
+	in.read = make(chan struct{})
+	stop := context.AfterFunc(asked, in.stop)
+	go func() {
+		defer close(in.read)
+		defer stop()
+		defer in.over()
+		in.take(abandon)
+	}()
+}
+
+// stop lets nobody open the FIFO any more, and ends the wait for those who have.
+func (in *intake) stop() {
+	in.ending.Do(func() { // the folder's descriptor is not ours for ever
+		os.Remove(in.path)
+		in.fifo.SetReadDeadline(time.Unix(1, 0))
+	})
+}
+
+// close returns when nothing is read any more. It may be called more than once.
+func (in *intake) close() {
+	in.stop()
+	if in.read != nil {
+		<-in.read
+	}
+	in.over()
+	in.fifo.Close()
+}
+
+// take puts what is written into the queue. Like a peer's, a message that the last writer leaves
+// unfinished is one too.
+func (in *intake) take(abandon context.Context) {
+	q := in.d.queue
+	frame := buffer.Line
+	if q.Frame() == buffer.Nul {
+		frame = buffer.Nul
+	}
+	buf := make([]byte, 64<<10)
+	for {
+		src := q.NewSource(buffer.SourceOptions{Peer: "local", Frame: frame})
+		more, rest := in.writers(abandon, src, buf)
+		if err := src.Finish(); err != nil {
+			in.d.log("the FIFO: %v", err)
+		}
+		if !more {
+			in.count(rest, frame)
+			return
+		}
+	}
+}
+
+// count counts the messages that are not taken any more: rest, and what the FIFO still has.
+func (in *intake) count(rest []byte, frame buffer.Frame) {
+	size, end := 0, frame.Append(nil, nil)
+	var last byte
+	for len(rest) > 0 {
+		size, last = size+bytes.Count(rest, end), rest[len(rest)-1]
+		buf := rest[:cap(rest)]
+		n, _ := in.fifo.Rest(buf)
+		rest = buf[:n]
+	}
+	if last != 0 && last != end[0] {
+		size++
+	}
+	in.lost = size
+}
+
+// writers takes in what is written until the last of the writers has gone. It tells whether there may
+// be others, and where not, what it read and there was no room for.
+func (in *intake) writers(abandon context.Context, src *buffer.Source, buf []byte) (more bool, rest []byte) {
+	read := in.fifo.Read
+	for {
+		before := src.Size()
+		n, err := read(buf)
+		if n > 0 && src.Feed(abandon, buf[:n]) != nil {
+			return false, buf[src.Size()-before : n]
+		}
+		switch {
+		case err == nil && n > 0:
+		case err == io.EOF:
+			return true, nil
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			read = in.fifo.Rest
+		default:
+			if err != nil {
+				in.d.log("%v", err)
+			}
+			return false, nil
+		}
+	}
+}
