@@ -33,7 +33,7 @@ the shell's, and so is "read -t 5 jobs": for options say "sock-read -t 5 jobs",
 read with an option, as in "read -r jobs", or with "builtin read jobs" (in sh:
 "command read jobs").
 
-What can tell the difference: set -x shows the function's lines, and messages of
+What can tell the difference: "type read" says that it is a function; set -x shows the function's lines, and messages of
 the shell's own about a bad option or variable give the function's line. In zsh a
 variable that is "private" cannot be read into by a function, WARN_CREATE_GLOBAL
 warns about it, and with POSIX_BUILTINS the IFS before a call lasts. Each read costs
@@ -111,12 +111,13 @@ esac
 // The functions set no variable and declare none: what the builtin sets are its caller's. The status
 // of the builtin is returned behind "||", so that an ERR trap sees it once, where the function is
 // called. Status 3 says that the socket was a killed daemon's, and nothing was read or written: it is
-// then as if it had not been there. A case is the cheapest test that all the shells have, and the only
+// then as if it had not been there. Another user's socket, such as one that waits for us in /tmp, is
+// not looked at. A case is the cheapest test that all the shells have, and the only
 // one that "read -r line" pays.
 const initFunctions = `DEFINE_READ {
 	case $# in
 	1)
-		if [ -S "RUNDIR/$1/sock" ]; then
+		if [ -S "RUNDIR/$1/sock" ] && [ -O "RUNDIR/$1/sock" ]; then
 			PROGRAM read --if-live "$1" && return
 			case $? in
 			3) ;;
@@ -128,7 +129,7 @@ const initFunctions = `DEFINE_READ {
 	BUILTIN read "$@" || return
 }
 DEFINE_WRITE {
-	if [ -S "RUNDIR/${1-}/sock" ]; then
+	if [ -S "RUNDIR/${1-}/sock" ] && [ -O "RUNDIR/${1-}/sock" ]; then
 		PROGRAM write --if-live "$@" && return
 		case $? in
 		3) ;;
