@@ -33,7 +33,8 @@ the shell's, and so is "read -t 5 jobs": for options say "sock-read -t 5 jobs",
 read with an option, as in "read -r jobs", or with "builtin read jobs" (in sh:
 "command read jobs").
 
-What can tell the difference: "type read" says that it is a function; set -x shows the function's lines, and messages of
+What can tell the difference: "type read" says that it is a function; set -x and,
+with set -T, a DEBUG or RETURN trap show the function's lines, and messages of
 the shell's own about a bad option or variable give the function's line. In zsh a
 variable that is "private" cannot be read into by a function, WARN_CREATE_GLOBAL
 warns about it, and with POSIX_BUILTINS the IFS before a call lasts. Each read costs

@@ -39,8 +39,9 @@ a shell, which reads byte by byte, loses none; a program that reads ahead may. W
 the buffer is closed, messages in a FIFO are waited for as long as they are read
 (--linger): a reader who wants no more closes its descriptor before.
 
-The FIFO goes away with its reader, and when nobody has opened it for a minute. Two
-readers need two FIFOs: on one they tear each other's messages.
+The FIFO goes away with its reader, which is gone when the last process that has
+inherited the descriptor is, and when nobody has opened it for a minute. Two readers
+need two FIFOs: on one they tear each other's messages.
 
 For an output the FIFO is one and the same for all writers, until the buffer ends:
 
@@ -55,8 +56,8 @@ message too. When the write has returned the message is in the FIFO, and this is
 promise that anybody has it: "sockbox write" says when the buffer does, and with
 --flush when the peer does. At the end of the buffer what is in the FIFO is still sent;
 a writer that has it open then gets a SIGPIPE. After a KILL of the daemon, opening the
-FIFO to write waits until the next command clears what is left. A full buffer makes
-writers wait.
+FIFO to write waits for ever, until a command has cleared what is left: then it fails.
+A full buffer makes writers wait.
 
 FIFOs for readers are for Linux only.`,
 	Example: `
