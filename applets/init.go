@@ -49,7 +49,7 @@ would not last. Where sh is a ksh or zsh, it is treated like ksh.
 The links are in libexec/sockbox of the prefix that sockbox is installed in, or
 else in $XDG_CACHE_HOME/sockbox/bin (~/.cache/sockbox/bin), which is made. The
 folder comes last in PATH: "ping", "command write" and what else the system has
-stay the system's.
+stay the system's; what it has not is ours.
 
 For all shells that you use, the line goes into ~/.bashrc or ~/.zshrc, in fish
 "sockbox init fish | source" into ~/.config/fish/config.fish. In a script it stands

@@ -24,7 +24,8 @@ type intake struct {
 	after  context.Context // ends when the end was asked for and all is taken in
 	over   context.CancelFunc
 	read   chan struct{} // closed when nobody reads the FIFO any more; nil before start
-	lost   int           // messages that there was no room for at the end
+	quit   context.CancelFunc
+	lost   int // messages that there was no room for at the end
 	ending sync.Once
 }
 
@@ -48,6 +49,7 @@ func (d *daemon) newIntake(entry *buffer.Entry) (*intake, error) {
 // start reads the FIFO until asked ends or close is called.
 func (in *intake) start(asked, abandon context.Context) {
 	in.read = make(chan struct{})
+	abandon, in.quit = context.WithCancel(abandon)
 	stop := context.AfterFunc(asked, in.stop)
 	go func() {
 		defer close(in.read)
@@ -65,10 +67,12 @@ func (in *intake) stop() {
 	})
 }
 
-// close returns when nothing is read any more. It may be called more than once.
+// close returns when nothing is read any more; what there is no room for is not waited for. It may be
+// called more than once.
 func (in *intake) close() {
 	in.stop()
 	if in.read != nil {
+		in.quit()
 		<-in.read
 	}
 	in.over()
