@@ -90,54 +90,62 @@ func (in *intake) take(abandon context.Context) {
 	buf := make([]byte, 64<<10)
 	for {
 		src := q.NewSource(buffer.SourceOptions{Peer: "local", Frame: frame})
-		more, rest := in.writers(abandon, src, buf)
+		more, cut, rest := in.writers(abandon, src, buf)
+		if cut {
+			src.Abort()
+			in.count(rest, frame)
+			return
+		}
 		if err := src.Finish(); err != nil {
 			in.d.log("the FIFO: %v", err)
 		}
 		if !more {
-			in.count(rest, frame)
 			return
 		}
 	}
 }
 
-// count counts the messages that are not taken any more: rest, and what the FIFO still has.
+// count counts the messages that are not taken any more: rest, and what the FIFO has now.
 func (in *intake) count(rest []byte, frame buffer.Frame) {
-	size, end := 0, frame.Append(nil, nil)
-	var last byte
-	for len(rest) > 0 {
-		size, last = size+bytes.Count(rest, end), rest[len(rest)-1]
-		buf := rest[:cap(rest)]
-		n, _ := in.fifo.Rest(buf)
-		rest = buf[:n]
+	end := frame.Append(nil, nil)
+	b := make([]byte, fifoHolds)
+	n, _ := in.fifo.Rest(b)
+	rest = append(rest, b[:n]...)
+	in.lost = bytes.Count(rest, end)
+	if !bytes.HasSuffix(rest, end) {
+		in.lost++
 	}
-	if last != 0 && last != end[0] {
-		size++
-	}
-	in.lost = size
 }
 
+// fifoHolds is what a FIFO holds (pipe(7)). Of one whose writer goes on and on no more is taken in at
+// the end: it was not there when the end was asked for.
+const fifoHolds = 64 << 10
+
 // writers takes in what is written until the last of the writers has gone. It tells whether there may
-// be others, and where not, what it read and there was no room for.
-func (in *intake) writers(abandon context.Context, src *buffer.Source, buf []byte) (more bool, rest []byte) {
-	read := in.fifo.Read
+// be others; where not, whether some of what was written is not taken in, and what it had read of that.
+func (in *intake) writers(abandon context.Context, src *buffer.Source, buf []byte) (more, cut bool, rest []byte) {
+	read, left := in.fifo.Read, -1 // bytes that are still taken in at the end
 	for {
 		before := src.Size()
 		n, err := read(buf)
 		if n > 0 && src.Feed(abandon, buf[:n]) != nil {
-			return false, buf[src.Size()-before : n]
+			return false, true, buf[src.Size()-before : n]
 		}
 		switch {
-		case err == nil && n > 0:
 		case err == io.EOF:
-			return true, nil
+			return true, false, nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			read = in.fifo.Rest
-		default:
-			if err != nil {
-				in.d.log("%v", err)
+			read, left = in.fifo.Rest, fifoHolds+1
+		case err != nil:
+			in.d.log("%v", err)
+			return false, false, nil
+		case n == 0:
+			return false, false, nil
+		case left >= 0:
+			if left -= n; left <= 0 {
+				return false, true, nil
 			}
-			return false, nil
+			buf = buf[:min(len(buf), left)]
 		}
 	}
 }
