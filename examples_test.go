@@ -76,7 +76,7 @@ func TestReadme(t *testing.T) {
 			s.run(bash, "sockbox close --quiet --now --all")
 		}
 	}
-	want := []string{"\nhello, network\n", "\ngot one\ngot two\ngot three\n"}
+	want := []string{"\nhello, network\n", "\ngot one\ngot two\ngot three\n", "\none and two\n"}
 	if len(said) != len(want) {
 		t.Fatalf("%d blocks, want %d", len(said), len(want))
 	}
@@ -131,6 +131,7 @@ func newStage(t *testing.T, line string) *stage {
 
 	s := &stage{t: t, tmp: tmp, ports: map[string]string{}, env: append(os.Environ(), mark,
 		"SOCKBOX_DIR="+run,
+		"XDG_CACHE_HOME="+filepath.Join(tmp, "cache"),
 		"GORACE=atexit_sleep_ms=0 log_path="+raceLog,
 		"PATH="+binDir+string(os.PathListSeparator)+os.Getenv("PATH"),
 	)}
@@ -197,7 +198,14 @@ func (s *stage) prepare(applet string) error {
 			return err
 		}
 		return os.WriteFile(filepath.Join(s.tmp, "daemons", "vmstat"), []byte("#!/bin/sh\necho hello\n"), 0o700)
-	case "help":
+	case "path":
+		s.run("bash", "bind-input --fifo --bind 127.0.0.1 jobs "+s.ports["9998"]+"; echo hello >/dev/tcp/127.0.0.1/"+s.ports["9998"])
+		if err := s.listen("tcp", "127.0.0.1:"+s.ports["7000"]); err != nil {
+			return err
+		}
+		s.run("bash", "bind-output --fifo mail 127.0.0.1 "+s.ports["7000"])
+		return nil
+	case "init", "help":
 		return nil
 	}
 	return fmt.Errorf("what the examples of %s need is to be said here", applet)

@@ -19,12 +19,14 @@ var All = []*cli.Applet{
 	bindOutputApplet,
 	readApplet,
 	writeApplet,
+	pathApplet,
 	listApplet,
 	closeApplet,
 	triggerWaitApplet,
 	triggerSendApplet,
 	poolApplet,
 	masterApplet,
+	initApplet,
 }
 
 // Main runs the applet that the process was called for and ends the process with its status.

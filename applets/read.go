@@ -36,7 +36,8 @@ there; "while message=$(sockbox read --wait jobs); do" does not.
 
 On a terminal, control sequences other than colours are shown as ^[ and the like;
 see --raw. In bash, zsh and other shells a bare "read" is the shell's own: say
-"sockbox read", or "sock-read" through a link.`,
+"sockbox read", or "sock-read" through a link, or see "sockbox init". Many messages
+in a loop of bash are read faster by way of a FIFO: see "sockbox path".`,
 	Example: `
 sockbox read mail
 sockbox read --timeout 2s mail || echo nothing came
@@ -60,13 +61,14 @@ sockbox read --json --peek mail`,
 		fs.BoolVar(&r.peek, "peek", false, "leave the messages in the buffer")
 		fs.BoolVar(&r.json, "json", false, "print objects, one a line: seq, time, peer, and message or (when it is not UTF-8) msg_b64")
 		fs.BoolVar(&r.raw, "raw", false, "pass control sequences to a terminal as they are")
+		fs.BoolVar(&r.ifLive, "if-live", false, "say nothing when there is no such buffer: the status, 3, tells")
 		r.given = fs.Changed
 		return r.run
 	},
 }
 
 type reading struct {
-	wait, all, follow, null, bare, peek, json, raw bool
+	wait, all, follow, null, bare, peek, json, raw, ifLive bool
 
 	timeout time.Duration
 	count   int
@@ -83,6 +85,9 @@ func (r *reading) run(_ context.Context, c *cli.Call) error {
 		return err
 	}
 	b, err := buffer.Open(name)
+	if r.ifLive && errors.Is(err, buffer.ErrNoBuffer) {
+		return cli.Silent(err)
+	}
 	if err != nil {
 		return options.NoBuffer(err, "start one with 'sockbox bind-input %s PORT'", name)
 	}

@@ -10,8 +10,8 @@ import (
 )
 
 // The runtime directory holds one folder for each name that is held; see lock.go for what tells a
-// live one from what a killed daemon left. In it are the socket that clients connect to and the
-// daemon's log.
+// live one from what a killed daemon left. In it are the socket that clients connect to, the daemon's
+// log, and FIFOs (fifo.go).
 const (
 	socketFile = "sock"
 	logFile    = "log"

@@ -26,6 +26,7 @@ type Host struct {
 	Kind     Kind
 	Describe func(*Stat)    // fills in what the endpoint knows; may be nil
 	Close    func(now bool) // a client asks for the end; may be called more than once
+	FIFO     bool           // there are FIFOs for whoever asks; an output's own is made and read by the caller
 
 	ln      *net.UnixListener
 	started time.Time
@@ -37,10 +38,15 @@ type Host struct {
 	takers   map[int]chan struct{} // descriptors of clients that may hold messages; closed when they do not
 	finished chan struct{}
 	left     int
+
+	fifos fifos
 }
 
 // Listen makes the name's socket. From now on clients can connect; they are answered by Serve.
 func (h *Host) Listen() error {
+	if h.FIFO && h.Kind == Input && !readerFIFOs {
+		return fmt.Errorf("%s: FIFOs for readers cannot be made on this system", h.Entry.name)
+	}
 	path, err := socketPath(h.Entry.dir, h.Entry.name)
 	if err != nil {
 		return err
@@ -58,6 +64,8 @@ func (h *Host) Listen() error {
 	h.conns = map[*net.UnixConn]struct{}{}
 	h.takers = map[int]chan struct{}{}
 	h.finished = make(chan struct{})
+	h.fifos.open = map[*fifo]struct{}{}
+	h.fifos.ctx, h.fifos.cancel = context.WithCancel(context.Background())
 	h.slots = make(chan struct{}, maxClients)
 	return nil
 }
@@ -73,6 +81,7 @@ func (h *Host) Serve(ctx context.Context) {
 	}()
 	defer func() { <-stop }()
 	defer h.group.Wait()
+	defer h.EndFIFOs()
 	for {
 		h.slots <- struct{}{}
 		c, err := h.ln.AcceptUnix()
@@ -133,6 +142,7 @@ func (h *Host) listen(c *net.UnixConn) {
 
 // Stat returns what `list` shows.
 func (h *Host) Stat() Stat {
+	h.Settle()
 	s := Stat{
 		Name: h.Entry.name, Kind: h.Kind, PID: os.Getpid(), Started: h.started.UTC().Truncate(time.Millisecond),
 		Age:   math.Round(time.Since(h.started).Seconds()*1000) / 1000,
@@ -228,6 +238,8 @@ func (s *session) answer(ctx context.Context, hd head) error {
 			return err
 		}
 		return s.write(ctx, r, message)
+	case kindPath:
+		return s.path()
 	case kindStatus:
 		b, err := json.Marshal(s.h.Stat())
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Who holds a name: the process that has an exclusive flock(2) on the name's own folder. The
@@ -124,8 +125,20 @@ func vacant(name string) bool {
 
 // sweep removes the files that a holder makes.
 func (e *Entry) sweep() {
-	for _, f := range []string{socketFile, logFile, oldLogFile} {
+	for _, f := range []string{socketFile, logFile, oldLogFile, fifoFile} {
 		removeFile(e.fd, f)
+	}
+	fd, err := openFolder(e.fd, ".")
+	if err != nil {
+		return
+	}
+	folder := os.NewFile(uintptr(fd), e.name)
+	defer folder.Close()
+	files, _ := folder.Readdirnames(-1)
+	for _, f := range files {
+		if strings.HasPrefix(f, fifoFor) {
+			removeFile(e.fd, f)
+		}
 	}
 }
 

@@ -55,3 +55,20 @@ func widen(int) {}
 
 // holderEnd has nothing to wait for: the connection's own end must do.
 func holderEnd(int) (wait func()) { return func() {} }
+
+// readerFIFOs: there is no telling how much of a FIFO has been read.
+const readerFIFOs = false
+
+var errNoReaderFIFOs = errors.New("not possible on this system")
+
+func makeFIFO(int, string) error           { return errNoReaderFIFOs }
+func openToWrite(int, string) (int, error) { return -1, errNoReaderFIFOs }
+func openToRead(int, string) (int, error)  { return -1, errNoReaderFIFOs }
+func narrow(int) error                     { return errNoReaderFIFOs }
+func unread(int) (int, error)              { return 0, errNoReaderFIFOs }
+func pipeState(int) (gone, room bool)      { return true, false }
+
+// folderPath returns the path of a file in a name's folder.
+func folderPath(d *dir, name string, _ int, file string) (string, error) {
+	return filepath.Abs(filepath.Join(d.path, name, file))
+}

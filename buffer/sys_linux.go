@@ -23,6 +23,11 @@ func socketPath(d *dir, name string) (string, error) {
 	return "/proc/self/fd/" + strconv.Itoa(d.fd) + "/" + name + "/" + socketFile, nil
 }
 
+// folderPath returns the path of a file in a name's folder, which is open as fd.
+func folderPath(_ *dir, _ string, fd int, file string) (string, error) {
+	return "/proc/self/fd/" + strconv.Itoa(fd) + "/" + file, nil
+}
+
 // peerUID returns who connected to a unix socket (unix(7), SO_PEERCRED).
 func peerUID(c *net.UnixConn) (int, error) {
 	raw, err := c.SyscallConn()
@@ -79,4 +84,44 @@ func holderEnd(fd int) (wait func()) {
 		pollIn(process, 5*time.Second) // it has said its last word: only the kernel's part is left
 		unix.Close(process)
 	}
+}
+
+// readerFIFOs tells whether this system has what FIFOs for readers take.
+const readerFIFOs = true
+
+func makeFIFO(at int, name string) error { return unix.Mkfifoat(at, name, 0o600) }
+
+// openToWrite opens a FIFO when somebody has opened it to read; its descriptor does not block.
+func openToWrite(at int, name string) (fd int, err error) {
+	err = retry(func() error {
+		fd, err = unix.Openat(at, name, unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return err
+	})
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	return fd, err
+}
+
+func openToRead(at int, name string) (int, error) {
+	return unix.Openat(at, name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+}
+
+// narrow makes a pipe as small as it gets: a page.
+func narrow(fd int) error {
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, 1)
+	return err
+}
+
+// unread returns the bytes that are in a pipe.
+func unread(fd int) (int, error) { return unix.IoctlGetInt(fd, unix.TIOCINQ) }
+
+// pipeState tells whether nobody has the other side of a pipe, that is written to, open any more, and
+// whether there is room in it; in one that is narrow, that is when it is empty.
+func pipeState(fd int) (gone, room bool) {
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	if retry(func() error { _, err := unix.Poll(poll, 0); return err }) != nil {
+		return true, false
+	}
+	return poll[0].Revents&unix.POLLERR != 0, poll[0].Revents&unix.POLLOUT != 0
 }

@@ -168,17 +168,22 @@ func hungUp[V any](fds map[int]V) (gone []int) {
 	}
 	polls := make([]unix.PollFd, 0, len(fds))
 	for fd := range fds {
-		polls = append(polls, unix.PollFd{Fd: int32(fd)}) // POLLHUP is told unasked
+		polls = append(polls, unix.PollFd{Fd: int32(fd)}) // these are told unasked
 	}
 	if retry(func() error { _, err := unix.Poll(polls, 0); return err }) != nil {
 		return nil
 	}
 	for _, p := range polls {
-		if p.Revents&unix.POLLHUP != 0 {
+		if p.Revents&(unix.POLLHUP|unix.POLLERR) != 0 { // of a socket; of a FIFO that is written to
 			gone = append(gone, int(p.Fd))
 		}
 	}
 	return gone
+}
+
+func writeFD(fd int, p []byte) (n int, err error) {
+	err = retry(func() error { n, err = unix.Write(fd, p); return err })
+	return n, err
 }
 
 func shutdown(fd int) { unix.Shutdown(fd, unix.SHUT_RDWR) }

@@ -20,6 +20,7 @@ import (
 //	W write   flags nowait, flush, hand, one, whole; payload: timeout in ms 4 (0 = none), framing of
 //	          what is written 1, zero 3, and with "one" the message itself
 //	S status
+//	P path
 //	C close   flags now
 //
 // A take is answered with M frames (count 4, the messages as they are to be printed). The client
@@ -36,7 +37,8 @@ import (
 // them from it, itself; the answer is G or X at the end, and it lets go at once when the client
 // goes away.
 //
-// S is answered with J (a Stat in JSON); C with G (messages that were left behind) when the name is
+// S is answered with J (a Stat in JSON); P with N, the name that a FIFO has in the folder: for an
+// output the one that all write to, for an input one that is made for this client to read; C with G (messages that were left behind) when the name is
 // free again. X is code 1, text.
 const (
 	kindTake   = 'T'
@@ -46,10 +48,12 @@ const (
 	kindData   = 'D'
 	kindEnd    = 'E'
 	kindAck    = 'K'
+	kindPath   = 'P'
 
 	kindMessages = 'M'
 	kindGood     = 'G'
 	kindJSON     = 'J'
+	kindName     = 'N'
 	kindError    = 'X'
 )
 
@@ -90,7 +94,7 @@ const (
 )
 
 // errorCode carries the errors that a client has to tell apart; all others are plain text.
-var errorCodes = [...]error{nil, ErrEmpty, ErrEnd, ErrTimeout, ErrFull, ErrVerb, ErrTooLong, ErrOutput, syscall.EPIPE}
+var errorCodes = [...]error{nil, ErrEmpty, ErrEnd, ErrTimeout, ErrFull, ErrVerb, ErrTooLong, ErrOutput, syscall.EPIPE, ErrNoFIFO}
 
 type head struct {
 	kind, flags byte

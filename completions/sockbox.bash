@@ -117,7 +117,7 @@ _sockbox() {
     fi
 }
 
-_sockbox_applets='bind-input bind-output read write list close trigger-wait trigger-send pool master help'
+_sockbox_applets='bind-input bind-output read write path list close trigger-wait trigger-send pool master init help'
 
 # _sockbox_spec NAME: the options of an applet, which of them take what, and its operands.
 _sockbox_spec() {
@@ -127,24 +127,28 @@ _sockbox_spec() {
         places='APPLET ARG...'
         ;;
     bind-input)
-        opts='--connect --retry --connect-timeout --once --max-conns --idle-timeout --crlf --any-port --bind --allow --mode --frame --capacity --overflow --max-message --print-port --key --linger --foreground --verbose --quiet --help'
+        opts='--connect --retry --connect-timeout --once --max-conns --idle-timeout --crlf --any-port --bind --allow --mode --frame --capacity --overflow --max-message --print-port --key --linger --foreground --fifo --verbose --quiet --help'
         valued=' --connect-timeout=TIME -m=N --max-conns=N --idle-timeout=TIME --bind=ADDR --allow=CIDR --mode=MODE --frame=line|nul|netstring|datagram --capacity=SIZE --overflow=block|drop-oldest|drop-newest --max-message=SIZE --key=KEY --linger=TIME '
         places='- PORT|ENDPOINT|HOST PORT'
         ;;
     bind-output)
-        opts='--link --listen --retry --connect-timeout --source --crlf --any-port --bind --allow --mode --frame --capacity --overflow --max-message --print-port --key --linger --foreground --verbose --quiet --help'
+        opts='--link --listen --retry --connect-timeout --source --crlf --any-port --bind --allow --mode --frame --capacity --overflow --max-message --print-port --key --linger --foreground --fifo --verbose --quiet --help'
         valued=' --connect-timeout=TIME --source=ADDR[:PORT] --bind=ADDR --allow=CIDR --mode=MODE --frame=line|nul|netstring|datagram --capacity=SIZE --overflow=block|drop-oldest|drop-newest --max-message=SIZE --key=KEY --linger=TIME '
         places='- HOST|ENDPOINT PORT'
         ;;
     read | sock-read)
-        opts='--wait --timeout --count --all --follow --null --no-newline --peek --json --raw --quiet --help'
+        opts='--wait --timeout --count --all --follow --null --no-newline --peek --json --raw --if-live --quiet --help'
         valued=' -t=TIME --timeout=TIME -n=COUNT --count=COUNT '
         places='NAME'
         ;;
     write | sock-write)
-        opts='--literal --null --whole --flush --no-wait --timeout --progress --quiet --help'
+        opts='--literal --null --whole --flush --no-wait --timeout --progress --if-live --quiet --help'
         valued=' -t=TIME --timeout=TIME '
         places='NAME MESSAGE...'
+        ;;
+    path)
+        opts='--quiet --help'
+        places='NAME'
         ;;
     list)
         opts='--quiet --json --help'
@@ -173,6 +177,10 @@ _sockbox_spec() {
         opts='--only --watch --restart --stderr --pty --host --grace --linger --retry --connect-timeout --resume-timeout --capacity --max-message --plain --json --joblog --verbose --any-port --quiet --help'
         valued=' --only=GLOB --restart=never|on-failure|always --stderr=pass|forward|discard --host=NAME --grace=TIME --linger=TIME --retry=TIME --connect-timeout=TIME --resume-timeout=TIME --capacity=SIZE --max-message=SIZE --joblog=FILE '
         places='KEY HOST|ENDPOINT PORT|DIR DIR'
+        ;;
+    init)
+        opts='--quiet --help'
+        places='bash|zsh|sh|fish|ksh'
         ;;
     help)
         opts='--man --completion --table --statuses --quiet --help'

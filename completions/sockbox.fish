@@ -71,12 +71,14 @@ complete -c sockbox -n '__sockbox_at 0 sockbox --' -a bind-input -d 'Listen, and
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a bind-output -d 'Connect, and send what is written to a buffer'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a read -d 'Take a message out of a buffer'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a write -d 'Put a message into a buffer'
+complete -c sockbox -n '__sockbox_at 0 sockbox --' -a path -d 'Tell the FIFO by which a shell uses a buffer'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a list -d 'Show the buffers and how they are'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a close -d 'End buffers, and wait until they are gone'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a trigger-wait -d 'Wait until somebody who has the key triggers'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a trigger-send -d 'Release somebody who waits with the same key'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a pool -d 'Take what the daemons of other hosts print, in a buffer for each'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a master -d 'Run a directory of daemons, and hand their output to a pool'
+complete -c sockbox -n '__sockbox_at 0 sockbox --' -a init -d 'Make a shell at home with buffers'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a help -d 'Tell how an applet is used'
 
 # bind-input
@@ -99,6 +101,7 @@ complete -c sockbox -n '__sockbox_at options bind-input -- --connect-timeout -m 
 complete -c sockbox -n '__sockbox_at options bind-input -- --connect-timeout -m --max-conns --idle-timeout --bind --allow --mode --frame --capacity --overflow --max-message --key --linger' -l key -x -d 'only links, which are encrypted, and prove KEY'
 complete -c sockbox -n '__sockbox_at options bind-input -- --connect-timeout -m --max-conns --idle-timeout --bind --allow --mode --frame --capacity --overflow --max-message --key --linger' -l linger -x -d 'at the end, wait at most TIME without progress for messages to be delivered'
 complete -c sockbox -n '__sockbox_at options bind-input -- --connect-timeout -m --max-conns --idle-timeout --bind --allow --mode --frame --capacity --overflow --max-message --key --linger' -s f -l foreground -d 'stay in the foreground and print no PID'
+complete -c sockbox -n '__sockbox_at options bind-input -- --connect-timeout -m --max-conns --idle-timeout --bind --allow --mode --frame --capacity --overflow --max-message --key --linger' -l fifo -d 'let "sockbox path NAME" tell a FIFO, by which a shell reads or writes without starting a program'
 complete -c sockbox -n '__sockbox_at options bind-input -- --connect-timeout -m --max-conns --idle-timeout --bind --allow --mode --frame --capacity --overflow --max-message --key --linger' -s v -l verbose -d 'log peers as they come and go'
 complete -c sockbox -n '__sockbox_at options bind-input -- --connect-timeout -m --max-conns --idle-timeout --bind --allow --mode --frame --capacity --overflow --max-message --key --linger' -s q -l quiet -d 'no messages, only the exit status'
 complete -c sockbox -n '__sockbox_at options bind-input -- --connect-timeout -m --max-conns --idle-timeout --bind --allow --mode --frame --capacity --overflow --max-message --key --linger' -s h -l help -d 'show this help'
@@ -123,6 +126,7 @@ complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --
 complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --allow --mode --frame --capacity --overflow --max-message --key --linger' -l key -x -d 'only links, which are encrypted, and prove KEY'
 complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --allow --mode --frame --capacity --overflow --max-message --key --linger' -l linger -x -d 'at the end, wait at most TIME without progress for messages to be delivered'
 complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --allow --mode --frame --capacity --overflow --max-message --key --linger' -s f -l foreground -d 'stay in the foreground and print no PID'
+complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --allow --mode --frame --capacity --overflow --max-message --key --linger' -l fifo -d 'let "sockbox path NAME" tell a FIFO, by which a shell reads or writes without starting a program'
 complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --allow --mode --frame --capacity --overflow --max-message --key --linger' -s v -l verbose -d 'log peers as they come and go'
 complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --allow --mode --frame --capacity --overflow --max-message --key --linger' -s q -l quiet -d 'no messages, only the exit status'
 complete -c sockbox -n '__sockbox_at options bind-output -- --connect-timeout --source --bind --allow --mode --frame --capacity --overflow --max-message --key --linger' -s h -l help -d 'show this help'
@@ -139,6 +143,7 @@ complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n -
 complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -l peek -d 'leave the messages in the buffer'
 complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -l json -d 'print objects, one a line: seq, time, peer, and message or (when it is not UTF-8) msg_b64'
 complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -l raw -d 'pass control sequences to a terminal as they are'
+complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -l if-live -d 'say nothing when there is no such buffer: the status, 3, tells'
 complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -s q -l quiet -d 'no messages, only the exit status'
 complete -c sockbox -n '__sockbox_at options read sock-read -- -t --timeout -n --count' -s h -l help -d 'show this help'
 complete -c sockbox -n '__sockbox_at 0 read sock-read -- -t --timeout -n --count' -a '(__sockbox_names)'
@@ -151,9 +156,15 @@ complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -
 complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -l no-wait -d 'do not wait for room: exit 1 when the buffer is full'
 complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -s t -l timeout -x -d 'wait at most TIME for room, and with --flush for the peer (0 = as long as it takes)'
 complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -l progress -d 'standard input: show size, rate and time left, on a terminal'
+complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -l if-live -d 'say nothing when there is no such buffer: the status, 3, tells'
 complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -s q -l quiet -d 'no messages, only the exit status'
 complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -s h -l help -d 'show this help'
 complete -c sockbox -n '__sockbox_at 0 write sock-write -- -t --timeout' -a '(__sockbox_names)'
+
+# path
+complete -c sockbox -n '__sockbox_at options path --' -s q -l quiet -d 'no messages, only the exit status'
+complete -c sockbox -n '__sockbox_at options path --' -s h -l help -d 'show this help'
+complete -c sockbox -n '__sockbox_at 0 path --' -a '(__sockbox_names)'
 
 # list
 complete -c sockbox -n '__sockbox_at options list --' -s q -l quiet -d 'names only, one a line'
@@ -244,6 +255,11 @@ complete -c sockbox -n '__sockbox_at 1 master -- --only --restart --stderr --hos
 complete -c sockbox -n '__sockbox_at 2 master -- --only --restart --stderr --host --grace --linger --retry --connect-timeout --resume-timeout --capacity --max-message --joblog' -a '(__fish_complete_directories)'
 complete -c sockbox -n '__sockbox_at 3 master -- --only --restart --stderr --host --grace --linger --retry --connect-timeout --resume-timeout --capacity --max-message --joblog' -a '(__fish_complete_directories)'
 
+# init
+complete -c sockbox -n '__sockbox_at options init --' -s q -l quiet -d 'no messages, only the exit status'
+complete -c sockbox -n '__sockbox_at options init --' -s h -l help -d 'show this help'
+complete -c sockbox -n '__sockbox_at 0 init --' -a 'bash zsh sh fish ksh'
+
 # help
 complete -c sockbox -n '__sockbox_at options help -- --completion' -l man -d 'print the man page, for man -l -'
 complete -c sockbox -n '__sockbox_at options help -- --completion' -l completion -x -a 'bash zsh fish' -d 'print the completions for a SHELL: bash, zsh or fish'
@@ -255,12 +271,14 @@ complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a bind-input -d 'L
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a bind-output -d 'Connect, and send what is written to a buffer'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a read -d 'Take a message out of a buffer'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a write -d 'Put a message into a buffer'
+complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a path -d 'Tell the FIFO by which a shell uses a buffer'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a list -d 'Show the buffers and how they are'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a close -d 'End buffers, and wait until they are gone'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a trigger-wait -d 'Wait until somebody who has the key triggers'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a trigger-send -d 'Release somebody who waits with the same key'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a pool -d 'Take what the daemons of other hosts print, in a buffer for each'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a master -d 'Run a directory of daemons, and hand their output to a pool'
+complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a init -d 'Make a shell at home with buffers'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a help -d 'Tell how an applet is used'
 
 complete -c bind-input -w 'sockbox bind-input'

@@ -28,6 +28,7 @@ type Options struct {
 	Foreground bool
 	PrintPort  bool
 	Verbose    int
+	FIFO       bool       // readers of an input, and writers to an output, can have a FIFO
 	Keep       []int      // descriptors that the endpoint inherits
 	Key        secret.Key // with it there are links only, which prove it
 }
@@ -75,6 +76,7 @@ type daemon struct {
 	stop     *life.Stop
 	stale    bool // a daemon that was killed had the name
 	log      func(format string, args ...any)
+	settle   func()       // has the queue know what readers have taken out of FIFOs
 	progress atomic.Int64 // grows whenever bytes move; what linger looks at
 }
 
@@ -131,9 +133,19 @@ func serve(ctx context.Context, o Options, e endpoint, io Streams) error {
 		if d.stop.Context().Err() != nil {
 			s.State = "closing"
 		}
-	}, Close: d.stop.Ask}
+	}, Close: d.stop.Ask, FIFO: o.FIFO}
+	d.settle = host.Settle
 	if err := host.Listen(); err != nil {
 		return err
+	}
+	running := d.stop.Context() // what e.run goes by
+	var in *intake
+	if o.FIFO && e.kind() == buffer.Output {
+		if in, err = d.newIntake(entry); err != nil {
+			return err
+		}
+		defer in.close()
+		running = in.after
 	}
 	served := make(chan struct{})
 	go func() {
@@ -155,11 +167,21 @@ func serve(ctx context.Context, o Options, e endpoint, io Streams) error {
 		}
 	})
 	context.AfterFunc(asked, stopping)
-	err = e.run(asked, abandon, d)
+	if in != nil {
+		in.start(asked, abandon)
+	}
+	err = e.run(running, abandon, d)
 	stopping()
+	if in != nil {
+		in.close()
+	}
 	d.queue.Close()
 	d.queue.WaitLeases(abandon)
+	host.EndFIFOs()
 	left := d.queue.Left()
+	if in != nil {
+		left += in.lost
+	}
 
 	// The name and the port are free before whoever asked for the end is told so.
 	e.close()
@@ -239,7 +261,10 @@ func (d *daemon) abandon() (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-func (d *daemon) moved() int64 { return d.progress.Load() + d.queue.Counts().OutBytes }
+func (d *daemon) moved() int64 {
+	d.settle()
+	return d.progress.Load() + d.queue.Counts().OutBytes
+}
 
 // logLosses says, at most once a second, what had to be dropped or cut.
 func (d *daemon) logLosses(ctx context.Context, lost <-chan struct{}) {

@@ -34,8 +34,12 @@ func install(table []*Applet, dir string, force bool) error {
 	for _, name := range names(table) {
 		path := filepath.Join(dir, name)
 		info, err := os.Lstat(path)
-		if errors.Is(err, os.ErrNotExist) {
+		if errors.Is(err, os.ErrNotExist) && !force {
 			paths = append(paths, path)
+			continue
+		}
+		if errors.Is(err, os.ErrNotExist) { // somebody else may be making it too
+			foreign = append(foreign, path)
 			continue
 		}
 		if err != nil {
@@ -62,7 +66,7 @@ func install(table []*Applet, dir string, force bool) error {
 	return link(target, paths, foreign)
 }
 
-// link makes the links at paths, where nothing is, and over the files at foreign. When one cannot
+// link makes the links at paths, where nothing is, and at foreign, whatever is there. When one cannot
 // be made those at paths are taken away again.
 func link(target string, paths, foreign []string) error {
 	for i, path := range paths {

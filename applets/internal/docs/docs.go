@@ -37,6 +37,7 @@ var Statuses = []Status{
 var Words = []string{
 	"NAME", "HOST", "PORT", "ENDPOINT", "DIR", "FILE", "MESSAGE", "APPLET", "ARG",
 	"KEY", "LISTEN", "DEST", "SOCKET", "PROGRAM", "CONFIG",
+	"bash", "zsh", "sh", "fish", "ksh",
 }
 
 // forms are the ways to give operands: "NAME PORT | NAME ENDPOINT" is two.

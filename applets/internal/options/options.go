@@ -82,6 +82,7 @@ type Binding struct {
 	printPort       bool
 	key             string
 	verbose         int
+	fifo            bool
 }
 
 // Declare declares the flags of b.
@@ -97,6 +98,7 @@ func (b *Binding) Declare(fs *pflag.FlagSet) {
 	fs.StringVar(&b.key, "key", "", "only links, which are encrypted, and prove `KEY`")
 	cli.Seconds(fs, &b.linger, "linger", "", "at the end, wait at most `TIME` without progress for messages to be delivered")
 	fs.BoolVarP(&b.foreground, "foreground", "f", false, "stay in the foreground and print no PID")
+	fs.BoolVar(&b.fifo, "fifo", false, "let \"sockbox path NAME\" tell a FIFO, by which a shell reads or writes without starting a program")
 	fs.CountVarP(&b.verbose, "verbose", "v", "log peers as they come and go")
 }
 
@@ -111,7 +113,7 @@ func (b *Binding) Secure(c *cli.Call, o *bind.Options) (err error) {
 // Options returns the checked values for a buffer called name at a.
 func (b *Binding) Options(name string, a sock.Addr) (bind.Options, error) {
 	o := bind.Options{
-		Name: name, Linger: b.linger, Foreground: b.foreground, PrintPort: b.printPort, Verbose: b.verbose,
+		Name: name, Linger: b.linger, Foreground: b.foreground, PrintPort: b.printPort, Verbose: b.verbose, FIFO: b.fifo,
 	}
 	if err := buffer.CheckName(name); err != nil {
 		return o, cli.Usage(err)

@@ -75,6 +75,25 @@ func (f *FIFOReader) again() (*os.File, error) {
 	return keep, fail("fifo:"+f.r.Name(), err)
 }
 
+// Rest reads what is there, without waiting: 0 bytes when nothing is. It is for after the last Read.
+func (f *FIFOReader) Rest(p []byte) (n int, err error) {
+	raw, err := f.r.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	e := raw.Control(func(fd uintptr) {
+		for {
+			if n, err = syscall.Read(int(fd), p); err != syscall.EINTR {
+				return
+			}
+		}
+	})
+	if err == syscall.EAGAIN {
+		err = nil
+	}
+	return max(n, 0), errors.Join(e, err)
+}
+
 // SetReadDeadline is the file's.
 func (f *FIFOReader) SetReadDeadline(t time.Time) error { return f.r.SetReadDeadline(t) }
 
