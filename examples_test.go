@@ -189,6 +189,14 @@ func (s *stage) prepare(applet string) error {
 		return nil
 	case "trigger-wait", "trigger-send":
 		return os.WriteFile(filepath.Join(s.tmp, "key"), []byte("somekey123\n"), 0o600)
+	case "ping":
+		if out, err := exec.Command(filepath.Join(binDir, "sockbox"), "ping", "-c1", "127.0.0.1").CombinedOutput(); err != nil {
+			if os.Getenv("SOCKBOX_NO_SKIP") == "" {
+				s.t.Skipf("ICMP cannot be had here: %s", out)
+			}
+			return fmt.Errorf("%s", out)
+		}
+		return s.listen("tcp", "127.0.0.1:"+s.ports["9999"])
 	case "help":
 		return nil
 	}

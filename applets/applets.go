@@ -23,6 +23,7 @@ var All = []*cli.Applet{
 	closeApplet,
 	triggerWaitApplet,
 	triggerSendApplet,
+	pingApplet,
 }
 
 // Main runs the applet that the process was called for and ends the process with its status.

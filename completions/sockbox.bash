@@ -117,7 +117,7 @@ _sockbox() {
     fi
 }
 
-_sockbox_applets='bind-input bind-output read write list close trigger-wait trigger-send help'
+_sockbox_applets='bind-input bind-output read write list close trigger-wait trigger-send ping help'
 
 # _sockbox_spec NAME: the options of an applet, which of them take what, and its operands.
 _sockbox_spec() {
@@ -163,6 +163,11 @@ _sockbox_spec() {
         opts='--retry --connect-timeout --data --source --plain --verbose --any-port --quiet --help'
         valued=' --retry=TIME --connect-timeout=TIME --data=TEXT --source=ADDR[:PORT] '
         places='KEY HOST|ENDPOINT PORT'
+        ;;
+    ping)
+        opts='--count --interval --timeout --deadline --size --ttl --interface --ipv4 --ipv6 --file --generate --rate --tcp --wait --until-down --quiet --numeric --unix-time --timestamps --audible --percentiles --json --buffer --foreground --verbose --help'
+        valued=' -c=N --count=N -i=TIME --interval=TIME -W=TIME --timeout=TIME -w=TIME --deadline=TIME -s=N --size=N -t=N --ttl=N -I=ADDR|NAME --interface=ADDR|NAME -f=FILE --file=FILE -g=CIDR|FIRST-LAST --generate=CIDR|FIRST-LAST --rate=N --tcp=PORT --buffer=NAME '
+        places='HOST...'
         ;;
     help)
         opts='--man --completion --table --statuses --quiet --help'
