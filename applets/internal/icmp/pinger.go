@@ -338,7 +338,8 @@ func (p *Pinger) answer(id uint16, from netip.Addr, r reply, stamp, now time.Tim
 		return
 	}
 	h := p.Hosts[q.host]
-	if from != h.Addr && !h.Addr.IsMulticast() {
+	// The zone of a link-local address may be left out, or be a number.
+	if from.WithZone("") != h.Addr.WithZone("") && !h.Addr.IsMulticast() {
 		p.Strays++
 		p.Note("%s: an answer from %s is not counted", h.Name, from)
 		return
