@@ -159,6 +159,9 @@ func (p *pinging) run(ctx context.Context, c *cli.Call) error {
 
 // check finds what does not go together.
 func (p *pinging) check(c *cli.Call) error {
+	if _, err := c.Operands("[NAME...]"); err != nil { // no host begins with a dash either
+		return err
+	}
 	given := p.fs.Changed
 	var decoration string
 	for _, flag := range []string{"unix-time", "timestamps", "audible", "percentiles", "numeric"} {
