@@ -205,6 +205,14 @@ func (s *stage) prepare(applet string) error {
 		}
 		s.run("bash", "bind-output --fifo mail 127.0.0.1 "+s.ports["7000"])
 		return nil
+	case "ping":
+		if out, err := exec.Command(filepath.Join(binDir, "sockbox"), "ping", "-c1", "127.0.0.1").CombinedOutput(); err != nil {
+			if os.Getenv("SOCKBOX_NO_SKIP") == "" {
+				s.t.Skipf("ICMP cannot be had here: %s", out)
+			}
+			return fmt.Errorf("%s", out)
+		}
+		return s.listen("tcp", "127.0.0.1:"+s.ports["9999"])
 	case "init", "help":
 		return nil
 	}

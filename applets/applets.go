@@ -27,6 +27,7 @@ var All = []*cli.Applet{
 	poolApplet,
 	masterApplet,
 	initApplet,
+	pingApplet,
 }
 
 // Main runs the applet that the process was called for and ends the process with its status.

@@ -229,7 +229,7 @@ var mayImport = map[string][]string{
 	"applets/internal/cli":       {internal + "life", "github.com/spf13/pflag", "github.com/mattn/go-isatty"},
 	"applets/internal/docs":      {internal + "cli", "github.com/spf13/pflag"},
 	"applets/internal/fleet":     {internal + "bind", internal + "life", internal + "sock", internal + "secret", "sockbox/buffer", "sockbox/buffer/link"},
-	"applets/internal/icmp":      {internal + "sock"},
+	"applets/internal/icmp":      {internal + "sock", "golang.org/x/..."},
 	"applets/internal/launch":    {internal + "life", internal + "sock", internal + "secret"},
 	"applets/internal/life":      {"golang.org/x/..."},
 	"applets/internal/options":   {internal + "bind", internal + "cli", internal + "life", internal + "secret", internal + "sock", "sockbox/buffer", "github.com/spf13/pflag"},

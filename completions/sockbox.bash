@@ -117,7 +117,7 @@ _sockbox() {
     fi
 }
 
-_sockbox_applets='bind-input bind-output read write path list close trigger-wait trigger-send pool master init help'
+_sockbox_applets='bind-input bind-output read write path list close trigger-wait trigger-send pool master init ping help'
 
 # _sockbox_spec NAME: the options of an applet, which of them take what, and its operands.
 _sockbox_spec() {
@@ -181,6 +181,11 @@ _sockbox_spec() {
     init)
         opts='--quiet --help'
         places='bash|zsh|sh|fish|ksh'
+        ;;
+    ping)
+        opts='--count --interval --timeout --deadline --size --ttl --interface --ipv4 --ipv6 --file --generate --rate --tcp --wait --until-down --quiet --numeric --unix-time --timestamps --audible --percentiles --json --buffer --foreground --verbose --help'
+        valued=' -c=N --count=N -i=TIME --interval=TIME -W=TIME --timeout=TIME -w=TIME --deadline=TIME -s=N --size=N -t=N --ttl=N -I=ADDR|NAME --interface=ADDR|NAME -f=FILE --file=FILE -g=CIDR|FIRST-LAST --generate=CIDR|FIRST-LAST --rate=N --tcp=PORT --buffer=NAME '
+        places='HOST...'
         ;;
     help)
         opts='--man --completion --table --statuses --quiet --help'

@@ -79,6 +79,7 @@ complete -c sockbox -n '__sockbox_at 0 sockbox --' -a trigger-send -d 'Release s
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a pool -d 'Take what the daemons of other hosts print, in a buffer for each'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a master -d 'Run a directory of daemons, and hand their output to a pool'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a init -d 'Make a shell at home with buffers'
+complete -c sockbox -n '__sockbox_at 0 sockbox --' -a ping -d 'Ask hosts whether they are there, and how long that takes'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a help -d 'Tell how an applet is used'
 
 # bind-input
@@ -260,6 +261,35 @@ complete -c sockbox -n '__sockbox_at options init --' -s q -l quiet -d 'no messa
 complete -c sockbox -n '__sockbox_at options init --' -s h -l help -d 'show this help'
 complete -c sockbox -n '__sockbox_at 0 init --' -a 'bash zsh sh fish ksh'
 
+# ping
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -s c -l count -x -d 'ask each host N times; 0 = on and on'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -s i -l interval -x -d 'ask a host again after TIME; below 2 ms, and 0 = as fast as it answers, for root only'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -s W -l timeout -x -d 'an answer is late after TIME (default 4s; with several hosts 2s)'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -s w -l deadline -x -d 'end after TIME, whatever has come'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -s s -l size -x -d 'send N bytes of data, at most 65507'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -s t -l ttl -x -d 'let requests pass N routers, 1 to 255 (default the system'\''s)'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -s I -l interface -x -a '(__sockbox_names)' -d 'ask from an address, or through an interface: ADDR|NAME'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -s 4 -l ipv4 -d 'IPv4 only'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -s 6 -l ipv6 -d 'IPv6 only'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -s f -l file -x -a '(__fish_complete_path)' -d 'ask the hosts in FILE too, one a line (- = stdin)'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -s g -l generate -x -d 'ask the hosts of CIDR|FIRST-LAST too (may be given more than once)'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -l rate -x -d 'send at most N requests a second, to all hosts together'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -l tcp -x -d 'connect to PORT, in place of ICMP'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -l wait -d 'end when every host has answered'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -l until-down -d 'end when a host has stopped answering'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -s q -l quiet -d 'print the summary only'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -s n -l numeric -d 'print addresses, not names'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -s D -l unix-time -d 'print the time in front of each line, in seconds since 1970'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -l timestamps -d 'print the time in front of each line, as RFC 3339 has it'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -s a -l audible -d 'ring the bell for each answer'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -l percentiles -d 'have percentiles and jitter in the summary'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -l json -d 'print objects, one a line'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -l buffer -x -a '(__sockbox_names)' -d 'hold the buffer NAME, and put the results into it'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -l foreground -d 'with --buffer: stay in the foreground and print no PID'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -s v -l verbose -d 'tell which kind of socket is used, and what does not fit'
+complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -s h -l help -d 'show this help'
+complete -c sockbox -n '__sockbox_at 0+ ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -a '(__fish_print_hostnames)'
+
 # help
 complete -c sockbox -n '__sockbox_at options help -- --completion' -l man -d 'print the man page, for man -l -'
 complete -c sockbox -n '__sockbox_at options help -- --completion' -l completion -x -a 'bash zsh fish' -d 'print the completions for a SHELL: bash, zsh or fish'
@@ -279,6 +309,7 @@ complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a trigger-send -d 
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a pool -d 'Take what the daemons of other hosts print, in a buffer for each'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a master -d 'Run a directory of daemons, and hand their output to a pool'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a init -d 'Make a shell at home with buffers'
+complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a ping -d 'Ask hosts whether they are there, and how long that takes'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a help -d 'Tell how an applet is used'
 
 complete -c bind-input -w 'sockbox bind-input'
