@@ -24,6 +24,16 @@ _sockbox_offer() {
                 ;;
             esac
             ;;
+        TARGET)
+            case $cur in
+            unix:* | file:*) _sockbox_files -f "${cur%%:*}:" "${cur#*:}" ;;
+            buffer:*) COMPREPLY+=($(compgen -P buffer: -W "$(sockbox list -q 2>/dev/null)" -- "${cur#*:}")) ;;
+            *)
+                COMPREPLY+=($(compgen -W 'buffer: file: pid: tcp:// unix:' -- "$cur"))
+                compopt -o nospace 2>/dev/null
+                ;;
+            esac
+            ;;
         [a-z]*) COMPREPLY+=($(compgen -W "$kind" -- "$cur")) ;;
         esac
     done
@@ -117,7 +127,7 @@ _sockbox() {
     fi
 }
 
-_sockbox_applets='bind-input bind-output read write list close trigger-wait trigger-send help'
+_sockbox_applets='bind-input bind-output read write list close trigger-wait trigger-send wait help'
 
 # _sockbox_spec NAME: the options of an applet, which of them take what, and its operands.
 _sockbox_spec() {
@@ -163,6 +173,11 @@ _sockbox_spec() {
         opts='--retry --connect-timeout --data --source --plain --verbose --any-port --quiet --help'
         valued=' --retry=TIME --connect-timeout=TIME --data=TEXT --source=ADDR[:PORT] '
         places='KEY HOST|ENDPOINT PORT'
+        ;;
+    wait)
+        opts='--all --any --gone --timeout --connect-timeout --print --verbose --quiet --help'
+        valued=' -t=TIME --timeout=TIME --connect-timeout=TIME '
+        places='TARGET...'
         ;;
     help)
         opts='--man --completion --table --statuses --quiet --help'

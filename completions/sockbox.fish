@@ -58,6 +58,17 @@ function __sockbox_endpoints
     end
 end
 
+function __sockbox_targets
+    set -l typed (commandline -ct)
+    switch "$typed"
+        case 'unix:*' 'file:*'
+            set -l kind (string split -m 1 : $typed)
+            printf "$kind[1]:%s\n" (__fish_complete_path $kind[2])
+        case '*'
+            printf '%s\n' buffer:(__sockbox_names) file: pid: tcp:// unix:
+    end
+end
+
 complete -c sockbox -f
 
 # sockbox
@@ -75,6 +86,7 @@ complete -c sockbox -n '__sockbox_at 0 sockbox --' -a list -d 'Show the buffers 
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a close -d 'End buffers, and wait until they are gone'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a trigger-wait -d 'Wait until somebody who has the key triggers'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a trigger-send -d 'Release somebody who waits with the same key'
+complete -c sockbox -n '__sockbox_at 0 sockbox --' -a wait -d 'Wait for ports, buffers, files and processes'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a help -d 'Tell how an applet is used'
 
 # bind-input
@@ -191,6 +203,18 @@ complete -c sockbox -n '__sockbox_at options trigger-send -- --retry --connect-t
 complete -c sockbox -n '__sockbox_at options trigger-send -- --retry --connect-timeout --data --source' -s h -l help -d 'show this help'
 complete -c sockbox -n '__sockbox_at 1 trigger-send -- --retry --connect-timeout --data --source' -a '(__fish_print_hostnames) (__sockbox_endpoints)'
 
+# wait
+complete -c sockbox -n '__sockbox_at options wait -- -t --timeout --connect-timeout' -s a -l all -d 'wait for all of them, which is the default'
+complete -c sockbox -n '__sockbox_at options wait -- -t --timeout --connect-timeout' -l any -d 'wait for one of them'
+complete -c sockbox -n '__sockbox_at options wait -- -t --timeout --connect-timeout' -l gone -d 'wait until they are no more'
+complete -c sockbox -n '__sockbox_at options wait -- -t --timeout --connect-timeout' -s t -l timeout -x -d 'wait at most TIME; 0 = look once'
+complete -c sockbox -n '__sockbox_at options wait -- -t --timeout --connect-timeout' -l connect-timeout -x -d 'give up one try to connect after TIME'
+complete -c sockbox -n '__sockbox_at options wait -- -t --timeout --connect-timeout' -l print -d 'print each TARGET when it is reached'
+complete -c sockbox -n '__sockbox_at options wait -- -t --timeout --connect-timeout' -s v -l verbose -d 'tell what is reached, and why something is not yet'
+complete -c sockbox -n '__sockbox_at options wait -- -t --timeout --connect-timeout' -s q -l quiet -d 'no messages, only the exit status'
+complete -c sockbox -n '__sockbox_at options wait -- -t --timeout --connect-timeout' -s h -l help -d 'show this help'
+complete -c sockbox -n '__sockbox_at 0+ wait -- -t --timeout --connect-timeout' -a '(__sockbox_targets)'
+
 # help
 complete -c sockbox -n '__sockbox_at options help -- --completion' -l man -d 'print the man page, for man -l -'
 complete -c sockbox -n '__sockbox_at options help -- --completion' -l completion -x -a 'bash zsh fish' -d 'print the completions for a SHELL: bash, zsh or fish'
@@ -206,6 +230,7 @@ complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a list -d 'Show th
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a close -d 'End buffers, and wait until they are gone'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a trigger-wait -d 'Wait until somebody who has the key triggers'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a trigger-send -d 'Release somebody who waits with the same key'
+complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a wait -d 'Wait for ports, buffers, files and processes'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a help -d 'Tell how an applet is used'
 
 complete -c bind-input -w 'sockbox bind-input'
