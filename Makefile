@@ -46,7 +46,7 @@ test: ## run all tests, with the race detector where it can be had
 	@if $(RACE); then echo '$(GO) test -race ./...'; $(GO) test -race ./...; \
 	else echo '$(GO) test ./... (without -race: no C compiler)'; $(GO) test ./...; fi
 
-generate: ## write completions/ and the tables in README.md from the table of applets
+generate: ## write completions/, the page of protocols and the tables in README.md from what the code says
 	@mkdir -p completions
 	$(GO) test ./applets -count=1 -run '^TestGenerated$$' -update
 
