@@ -157,7 +157,8 @@ _sockbox_spec() {
         places='NAME MESSAGE...'
         ;;
     list)
-        opts='--quiet --json --help'
+        opts='--quiet --json --watch --interval --help'
+        valued=' --interval=TIME '
         places='NAME...'
         ;;
     close)

@@ -164,10 +164,12 @@ complete -c sockbox -n '__sockbox_at options write sock-write -- -t --timeout' -
 complete -c sockbox -n '__sockbox_at 0 write sock-write -- -t --timeout' -a '(__sockbox_names)'
 
 # list
-complete -c sockbox -n '__sockbox_at options list --' -s q -l quiet -d 'names only, one a line'
-complete -c sockbox -n '__sockbox_at options list --' -l json -d 'one object a line'
-complete -c sockbox -n '__sockbox_at options list --' -s h -l help -d 'show this help'
-complete -c sockbox -n '__sockbox_at 0+ list --' -a '(__sockbox_names)'
+complete -c sockbox -n '__sockbox_at options list -- --interval' -s q -l quiet -d 'names only, one a line'
+complete -c sockbox -n '__sockbox_at options list -- --interval' -l json -d 'one object a line'
+complete -c sockbox -n '__sockbox_at options list -- --interval' -l watch -d 'show it again and again'
+complete -c sockbox -n '__sockbox_at options list -- --interval' -l interval -x -d 'with --watch, every TIME'
+complete -c sockbox -n '__sockbox_at options list -- --interval' -s h -l help -d 'show this help'
+complete -c sockbox -n '__sockbox_at 0+ list -- --interval' -a '(__sockbox_names)'
 
 # close
 complete -c sockbox -n '__sockbox_at options close --' -l all -d 'close every buffer'
