@@ -28,7 +28,9 @@ Wait until each TARGET is there, and then exit 0, or become PROGRAM. A TARGET is
   pid:N         the process N has ended, whosever child it was
 
 "wait" connects, and does not look at tables or names only: what answers is ready.
-Each connection is closed at once, and nothing is sent. A name that cannot be
+Each connection is closed at once, and nothing is sent. (Who speaks first speaks to
+"wait" then: for a "bind-output --listen", which would send it a message, wait for its
+buffer.) A name that cannot be
 resolved is tried again, as is everything else, until the time is over; --timeout is
 a limit for all together, which slow name servers and silent hosts do not stretch.
 Then the status is 124, and each TARGET that was missing is told, with the reason.
