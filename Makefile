@@ -12,7 +12,7 @@ FUZZTIME ?= 10s
 # The race detector needs cgo and a C compiler.
 RACE = [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) env CC)" >/dev/null
 
-.PHONY: all sockbox check lint test generate demo cross bench install uninstall links fuzz clean help
+.PHONY: all sockbox check lint test generate demo cross bench install uninstall deb links fuzz clean help
 .DEFAULT_GOAL = all
 
 all: sockbox ## build ./sockbox, static (the default)
@@ -65,6 +65,10 @@ install: sockbox ## install into DESTDIR and PREFIX: the program, links, man pag
 uninstall: ## take away what install put there
 	$(INSTALL) uninstall
 
+deb: ## make a Debian package, sockbox_VERSION_ARCH.deb, and try it in a root of its own
+	package=$$(VERSION='$(VERSION)' scripts/package/deb.sh .) && echo "$$package" && \
+	scripts/package/check-deb.sh "$$package"
+
 links: sockbox ## make a link for every applet in bin/
 	mkdir -p bin
 	./sockbox --install bin
@@ -78,7 +82,7 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 	done
 
 clean: ## remove what was built
-	rm -f sockbox
+	rm -f sockbox sockbox_*.deb
 	rm -rf bin
 
 help: ## show this
