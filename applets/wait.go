@@ -37,7 +37,7 @@ Then the status is 124, and each TARGET that was missing is told, with the reaso
 
 Of files, unix sockets, buffers and processes the kernel tells in the instant in which
 they change. Everything else is tried again, first after 10 ms and then less and less
-often, down to once a second.
+often, down to once a second, or five times on this machine.
 
 With --gone it is the other way round: "wait" ends when nobody can connect any more,
 and when there is no such buffer or file. pid:N means the end of a process either way;

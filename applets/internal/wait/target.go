@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -79,6 +80,12 @@ func Parse(s string) (Target, error) {
 
 // String is the target as it was given.
 func (t Target) String() string { return t.text }
+
+// here tells whether it is on this machine.
+func (t Target) here() bool {
+	ip, err := netip.ParseAddr(t.addr.Host)
+	return t.addr.Net != "tcp" || t.addr.Host == "" || t.addr.Host == "localhost" || err == nil && ip.IsLoopback()
+}
 
 // A scout looks after one target.
 type scout struct {

@@ -30,10 +30,12 @@ type Options struct {
 }
 
 // Tries are made at once when the kernel tells of a change, and otherwise in these intervals, which
-// double: a service that restarts is found quickly, and one that takes an hour is not flooded.
+// double: a service that restarts is found quickly, and one that takes an hour is not flooded. On this
+// machine a try costs nobody else anything.
 const (
 	firstPause = 10 * time.Millisecond
 	lastPause  = time.Second
+	lastHere   = 200 * time.Millisecond
 )
 
 // Wait returns nil when what o says has come to pass. When the time is over the error is ErrTimeout;
@@ -81,7 +83,11 @@ func (w *waiting) one(ctx context.Context, i int) {
 	t := w.Targets[i]
 	s := newScout(t, w.Gone, w.Try)
 	defer s.close()
-	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+	last := lastPause
+	if t.here() {
+		last = lastHere
+	}
+	for pause := firstPause; ; pause = min(2*pause, last) {
 		s.arm() // before the try: what changes after it must not be missed
 		yes, why := s.try(ctx)
 		if yes {
