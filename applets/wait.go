@@ -35,7 +35,7 @@ resolved is tried again, as is everything else, until the time is over; --timeou
 a limit for all together, which slow name servers and silent hosts do not stretch.
 Then the status is 124, and each TARGET that was missing is told, with the reason.
 
-Of files, unix sockets, buffers and processes the kernel tells in the instant in which
+Of files, unix sockets, buffers and processes Linux tells in the instant in which
 they change. Everything else is tried again, first after 10 ms and then less and less
 often, down to once a second, or five times on this machine.
 

@@ -35,7 +35,7 @@ type Stat struct {
 	Link     bool      `json:"link,omitempty" doc:"the peer of an output acknowledges messages, as --link asks for"`
 	Frame    string    `json:"frame" doc:"where a message ends: line, nul, netstring or datagram"`
 	Capacity int       `json:"capacity" doc:"bytes that the buffer holds at most"`
-	Started  time.Time `json:"started" doc:"when the daemon was ready, in UTC (RFC 3339)"`
+	Started  time.Time `json:"started" doc:"when the daemon began, in UTC (RFC 3339)"`
 	Age      float64   `json:"age" doc:"seconds since then"`
 	Counts
 	Kernel     int64 `json:"kernel_dropped" doc:"datagrams that the kernel had no room for"`
