@@ -6,19 +6,13 @@ DESTDIR ?=
 # Shown by --version; without it, what the build records.
 VERSION ?=
 
-BINDIR  = $(DESTDIR)$(PREFIX)/bin
-MANDIR  = $(DESTDIR)$(PREFIX)/share/man/man1
-BASHDIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
-ZSHDIR  = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
-FISHDIR = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
-
 FLAGS    = -trimpath $(if $(VERSION),-ldflags '-X sockbox/applets/internal/cli.version=$(VERSION)')
 FUZZTIME ?= 10s
 
 # The race detector needs cgo and a C compiler.
 RACE = [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) env CC)" >/dev/null
 
-.PHONY: all sockbox check lint test generate demo cross bench install uninstall links fuzz clean help
+.PHONY: all sockbox check lint test generate demo cross bench install uninstall deb links fuzz clean help
 .DEFAULT_GOAL = all
 
 all: sockbox ## build ./sockbox, static (the default)
@@ -46,7 +40,7 @@ test: ## run all tests, with the race detector where it can be had
 	@if $(RACE); then echo '$(GO) test -race ./...'; $(GO) test -race ./...; \
 	else echo '$(GO) test ./... (without -race: no C compiler)'; $(GO) test ./...; fi
 
-generate: ## write completions/ and the tables in README.md from the table of applets
+generate: ## write completions/, the page of protocols and the tables in README.md from what the code says
 	@mkdir -p completions
 	$(GO) test ./applets -count=1 -run '^TestGenerated$$' -update
 
@@ -63,34 +57,17 @@ bench: sockbox ## run the benchmarks in scripts/bench
 		if [ -f "$$script" ] && [ -x "$$script" ]; then PATH="$(CURDIR):$$PATH" "$$script" || exit 1; fi; \
 	done
 
-# Links are made for names that are nobody else's; read, write and close belong to the shell or to
-# the system. bash and fish look for a command's completion in a file with its name.
-install: sockbox ## install into DESTDIR and PREFIX: the program, man pages, completions, links
-	mkdir -p $(BINDIR) $(MANDIR) $(BASHDIR) $(ZSHDIR) $(FISHDIR)
-	install -m 755 sockbox $(BINDIR)/sockbox
-	install -m 644 completions/sockbox.bash $(BASHDIR)/sockbox
-	install -m 644 completions/_sockbox $(ZSHDIR)/_sockbox
-	install -m 644 completions/sockbox.fish $(FISHDIR)/sockbox.fish
-	./sockbox help --man >$(MANDIR)/sockbox.1
-	@for name in $$(./sockbox --list) help; do \
-		./sockbox help --man "$$name" >"$(MANDIR)/sockbox-$$name.1" || exit 1; \
-	done
-	@links=$$(mktemp -d) && trap 'rm -rf "$$links"' EXIT && ./sockbox --install "$$links" && \
-	for name in $$(cd "$$links" && ls | grep -e -); do \
-		echo "link $$name"; \
-		ln -sf sockbox "$(BINDIR)/$$name" && \
-		ln -sf "sockbox-$${name#sock-}.1" "$(MANDIR)/$$name.1" && \
-		ln -sf sockbox "$(BASHDIR)/$$name" && \
-		ln -sf sockbox.fish "$(FISHDIR)/$$name.fish" || exit 1; \
-	done
+INSTALL = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/package/install.sh
+
+install: sockbox ## install into DESTDIR and PREFIX: the program, links, man pages, completions, units
+	$(INSTALL) install
 
 uninstall: ## take away what install put there
-	@for link in $(BINDIR)/* $(MANDIR)/* $(BASHDIR)/* $(FISHDIR)/*; do \
-		[ -L "$$link" ] || continue; \
-		case $$(readlink "$$link") in sockbox | sockbox.fish | sockbox-*.1) rm -f "$$link" ;; esac; \
-	done
-	rm -f $(BINDIR)/sockbox $(MANDIR)/sockbox.1 $(MANDIR)/sockbox-*.1
-	rm -f $(BASHDIR)/sockbox $(ZSHDIR)/_sockbox $(FISHDIR)/sockbox.fish
+	$(INSTALL) uninstall
+
+deb: ## make a Debian package, sockbox_VERSION_ARCH.deb, and try it in a root of its own
+	package=$$(VERSION='$(VERSION)' scripts/package/deb.sh .) && echo "$$package" && \
+	scripts/package/check-deb.sh "$$package"
 
 links: sockbox ## make a link for every applet in bin/
 	mkdir -p bin
@@ -105,7 +82,7 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 	done
 
 clean: ## remove what was built
-	rm -f sockbox
+	rm -f sockbox sockbox_*.deb
 	rm -rf bin
 
 help: ## show this

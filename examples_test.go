@@ -188,6 +188,12 @@ func (s *stage) prepare(applet string) error {
 		}
 		s.run("bash", "bind-output mail 127.0.0.1 "+s.ports["9999"])
 		return nil
+	case "wait": // all that is waited for, and not yet gone
+		if err := s.listen("tcp", "127.0.0.1:"+s.ports["9999"]); err != nil {
+			return err
+		}
+		s.run("bash", "bind-input mail unix:"+filepath.Join(s.tmp, "mail.sock"))
+		return os.WriteFile(filepath.Join(s.tmp, "key"), nil, 0o600)
 	case "trigger-wait", "trigger-send":
 		return os.WriteFile(filepath.Join(s.tmp, "key"), []byte("somekey123\n"), 0o600)
 	case "pool", "master":
@@ -237,6 +243,11 @@ func (s *stage) otherSide(applet string) (wait func()) {
 		}
 	case "master":
 		line = "pool --quiet --discard --bind 127.0.0.1 somekey123 " + port
+	case "wait":
+		if !strings.Contains(s.line, "--gone") {
+			return nil
+		}
+		line = "close mail"
 	default:
 		return nil
 	}

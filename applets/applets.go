@@ -10,6 +10,7 @@ import (
 	"sockbox/applets/internal/docs"
 	"sockbox/applets/internal/secret"
 	"sockbox/applets/internal/trigger"
+	"sockbox/applets/internal/wait"
 	"sockbox/buffer"
 )
 
@@ -28,6 +29,7 @@ var All = []*cli.Applet{
 	masterApplet,
 	initApplet,
 	pingApplet,
+	waitApplet,
 }
 
 // Main runs the applet that the process was called for and ends the process with its status.
@@ -57,6 +59,7 @@ func status(err error) int {
 		return 5
 	case errors.Is(err, buffer.ErrTimeout),
 		errors.Is(err, trigger.ErrTimeout),
+		errors.Is(err, wait.ErrTimeout),
 		errors.Is(err, context.DeadlineExceeded),
 		errors.Is(err, os.ErrDeadlineExceeded):
 		return 124

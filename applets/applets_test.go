@@ -239,6 +239,7 @@ var mayImport = map[string][]string{
 	"applets/internal/supervise": {internal + "life", internal + "sock"},
 	"applets/internal/text":      {},
 	"applets/internal/trigger":   {internal + "life", internal + "sock", internal + "secret"},
+	"applets/internal/wait":      {"sockbox/buffer", internal + "sock", "golang.org/x/..."},
 	"applets/internal/web":       {"sockbox/buffer", internal + "life", internal + "sock"},
 
 	"buffer":         {"sockbox/buffer/journal", "golang.org/x/..."},

@@ -1,7 +1,11 @@
 package applets
 
 import (
+	"bytes"
 	"flag"
+	"fmt"
+	"go/parser"
+	"go/token"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +17,8 @@ import (
 
 var update = flag.Bool("update", false, "write the generated files anew")
 
-// What is generated and checked in: the completions, and two tables in the README.
+// What is generated and checked in: the completions, the text of the protocols' page, and two tables
+// in the README.
 func TestGenerated(t *testing.T) {
 	var pages docs.Pages
 	all := program().All()
@@ -25,6 +30,12 @@ func TestGenerated(t *testing.T) {
 		}
 		generated(t, filepath.Join("../completions", name), want)
 	}
+
+	var protocols strings.Builder
+	for _, p := range docs.Sources {
+		fmt.Fprintf(&protocols, "# %s\n\n%s\n", p.Title, comment(t, filepath.Join("..", p.File), p.Begins))
+	}
+	generated(t, "internal/docs/protocols.txt", protocols.String())
 
 	const readme = "../README.md"
 	text, err := os.ReadFile(readme)
@@ -43,6 +54,25 @@ func TestGenerated(t *testing.T) {
 		want = before + begin + "\n" + table + end + after
 	}
 	generated(t, readme, want)
+}
+
+// comment returns the text of the one comment in a file that begins so.
+func comment(t *testing.T, path, begins string) string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, group := range file.Comments {
+		if text := group.Text(); strings.HasPrefix(strings.Join(strings.Fields(text), " ")+" ", begins) {
+			found = append(found, strings.ReplaceAll(text, "\t", "    "))
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("%s: %d comments begin with %q", path, len(found), begins)
+	}
+	return found[0]
 }
 
 // The files in completions/, under the names that their shells look for.
@@ -84,17 +114,32 @@ func TestExamplesParse(t *testing.T) {
 }
 
 func TestManPages(t *testing.T) {
-	mandoc := peer(t, "mandoc")
+	mandoc, man := peer(t, "mandoc"), peer(t, "man")
 	all := program().All()
+	names := []string{docs.Protocols}
 	for _, a := range all {
-		text, err := docs.Pages{}.Man(a.Name, all)
+		names = append(names, a.Name)
+	}
+	for _, name := range names {
+		text, err := docs.Pages{}.Man(name, all)
 		if err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.Command(mandoc, "-T", "lint", "-W", "warning")
-		cmd.Stdin = strings.NewReader(text)
-		if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
-			t.Errorf("%s: %v\n%s", a.Name, err, out)
+		for _, args := range [][]string{
+			{mandoc, "-T", "lint", "-W", "warning"},
+			{man, "--warnings=all", "--encoding=UTF-8", "--local-file", "-"},
+		} {
+			cmd := exec.Command(args[0], args[1:]...)
+			cmd.Stdin = strings.NewReader(text)
+			cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "MANWIDTH=80", "MANROFFSEQ=", "MANPAGER=cat")
+			var out bytes.Buffer
+			cmd.Stderr = &out
+			if args[0] == mandoc {
+				cmd.Stdout = &out
+			}
+			if err := cmd.Run(); err != nil || out.Len() > 0 {
+				t.Errorf("%s: %s: %v\n%s", name, args[0], err, &out)
+			}
 		}
 	}
 }

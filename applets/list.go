@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"text/tabwriter"
+	"io"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -25,55 +27,103 @@ waits in it, how much has gone in and out (with messages a second over about the
 last ten), what was dropped, and how old it is. Without NAME all buffers are shown,
 and what killed daemons have left is cleared away.
 
---json prints one object a line with more in it: among others in_bytes, out_bytes,
-leased (taken by a reader that has not confirmed yet), unfinished_bytes, cut,
-kernel_dropped, discarded, capacity, started. The names of its fields are stable;
-the table is for people.`,
+The table is for people. K, M and G are powers of 1024 for bytes, and k, M and G
+powers of 1000 for messages. On a terminal it is made to fit: long names and endpoints
+are cut in their middle, and then columns are left out, the least needed first. There
+the state is green where messages can pass, yellow where somebody is waited for, and red
+at the end, unless $NO_COLOR is set.
+
+With --watch it is shown again every second, in place on a terminal, until INT (Ctrl-C)
+ends it with 130; with --json that is a stream of objects. A NAME that is not there is
+told in the table then, and may come.`,
 	Example: `
 sockbox list
 sockbox list --quiet
 sockbox list --json mail`,
 	Exits: map[int]string{3: "no such buffer"},
+	JSON: func() (fields []cli.Field) {
+		for _, f := range buffer.StatFields() {
+			fields = append(fields, cli.Field{Name: f.Name, Type: f.Type, Text: f.Doc, Optional: f.Optional})
+		}
+		return fields
+	},
 	Setup: func(fs *pflag.FlagSet) cli.Run {
-		var l listing
+		l := listing{interval: time.Second}
 		fs.BoolVarP(&l.names, "quiet", "q", false, "names only, one a line")
 		fs.BoolVar(&l.json, "json", false, "one object a line")
+		fs.BoolVar(&l.watch, "watch", false, "show it again and again")
+		cli.Seconds(fs, &l.interval, "interval", "", "with --watch, every `TIME`")
+		l.given = fs.Changed
 		return l.run
 	},
 }
 
-type listing struct{ names, json bool }
+type listing struct {
+	names, json, watch bool
+	interval           time.Duration
+	given              func(flag string) bool
+}
 
-func (l *listing) run(_ context.Context, c *cli.Call) error {
+func (l *listing) run(ctx context.Context, c *cli.Call) error {
 	names, err := c.Operands("[NAME...]")
+	switch {
+	case err != nil:
+		return err
+	case l.names && l.json:
+		return cli.Usagef("--quiet and --json exclude each other")
+	case l.names && l.watch:
+		return cli.Usagef("--quiet and --watch exclude each other")
+	case l.given("interval") && !l.watch:
+		return cli.Usagef("--interval goes with --watch")
+	case l.interval < 10*time.Millisecond:
+		return cli.Usagef("--interval: at least 10ms are needed")
+	case l.watch:
+		return l.repeat(ctx, c, names)
+	}
+	stats, failed, err := look(names)
 	if err != nil {
 		return err
-	}
-	if l.names && l.json {
-		return cli.Usagef("--quiet and --json exclude each other")
-	}
-	all := len(names) == 0
-	if all {
-		if names, err = buffer.Names(); err != nil {
-			return err
-		}
-	}
-	var stats []buffer.Stat
-	var failed []error
-	for _, name := range names {
-		s, err := stat(name)
-		switch {
-		case err == nil:
-			stats = append(stats, s)
-		case all && errors.Is(err, buffer.ErrNoBuffer): // gone since, or not ready yet
-		default:
-			failed = append(failed, err)
-		}
 	}
 	if err := l.print(c, stats); err != nil {
 		return err
 	}
 	return errors.Join(failed...)
+}
+
+// look asks the holders of names, or of all names, how they are. One that hangs keeps nobody else
+// waiting.
+func look(names []string) (stats []buffer.Stat, failed []error, err error) {
+	all := len(names) == 0
+	if all {
+		if names, err = buffer.Names(); err != nil {
+			return nil, nil, err
+		}
+	}
+	type answer struct {
+		stat buffer.Stat
+		err  error
+	}
+	answers := make([]answer, len(names))
+	var group sync.WaitGroup
+	turns := make(chan struct{}, 64) // each takes a descriptor
+	for i, name := range names {
+		turns <- struct{}{}
+		group.Go(func() {
+			answers[i].stat, answers[i].err = stat(name)
+			<-turns
+		})
+	}
+	group.Wait()
+	for _, a := range answers {
+		switch {
+		case a.err == nil:
+			stats = append(stats, a.stat)
+		case all && errors.Is(a.err, buffer.ErrNoBuffer): // gone since, or not ready yet
+		default:
+			failed = append(failed, a.err)
+		}
+	}
+	return stats, failed, nil
 }
 
 func stat(name string) (buffer.Stat, error) {
@@ -95,32 +145,142 @@ func (l *listing) print(c *cli.Call, stats []buffer.Stat) error {
 		}
 		return nil
 	}
+	var out strings.Builder
 	if l.names {
 		for _, s := range stats {
-			if _, err := fmt.Fprintln(c.Stdout, s.Name); err != nil {
+			fmt.Fprintln(&out, s.Name)
+		}
+	} else if len(stats) > 0 {
+		columns, _ := cli.TerminalSize(c.Stdout)
+		for _, line := range table(stats, columns, cli.Colour(c.Stdout)) {
+			fmt.Fprintln(&out, line)
+		}
+	}
+	_, err := io.WriteString(c.Stdout, out.String())
+	return err
+}
+
+// repeat prints again and again, until a signal ends the process or nobody reads any more.
+func (l *listing) repeat(ctx context.Context, c *cli.Call, names []string) error {
+	tick := time.NewTicker(l.interval)
+	defer tick.Stop()
+	var last frame
+	for {
+		stats, failed, err := look(names)
+		if err != nil {
+			return err
+		}
+		if columns, lines := cli.TerminalSize(c.Stdout); l.json || columns == 0 {
+			for _, err := range failed {
+				c.Tell("%v", err)
+			}
+			if err := l.print(c, stats); err != nil {
 				return err
 			}
+		} else {
+			next := frame{columns: columns, lines: table(stats, columns, cli.Colour(c.Stdout))}
+			for _, err := range failed {
+				next.lines = append(next.lines, err.Error())
+			}
+			if len(next.lines) >= lines { // the cursor stands below
+				more := len(next.lines) - max(lines-2, 1)
+				next.lines = append(next.lines[:max(lines-2, 1)], fmt.Sprintf("and %d more", more))
+			}
+			if _, err := io.WriteString(c.Stdout, last.replace(next)); err != nil {
+				return err
+			}
+			last = next
 		}
-		return nil
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
 	}
-	if len(stats) == 0 {
-		return nil
+}
+
+// A frame is what stands on the terminal, with the cursor in the line below.
+type frame struct {
+	columns int
+	lines   []string
+}
+
+// replace is what puts next in its place (ECMA-48: CUP, CUU, EL and ED; DECAWM). A terminal that was made
+// wider or narrower may have moved everything, and begins anew.
+func (f frame) replace(next frame) string {
+	var b strings.Builder
+	b.WriteString("\x1b[?7l") // a line that is too wide all the same ends at the edge
+	switch {
+	case f.columns != 0 && f.columns != next.columns:
+		b.WriteString("\x1b[H\x1b[2J")
+	case len(f.lines) > 0:
+		fmt.Fprintf(&b, "\x1b[%dA", len(f.lines))
 	}
-	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tKIND\tENDPOINT\tSTATE\tPID\tPEERS\tWAITING\tBYTES\tIN\tOUT\tDROPPED\tAGE")
+	for _, line := range next.lines {
+		fmt.Fprintf(&b, "%s\x1b[K\n", line)
+	}
+	b.WriteString("\x1b[J\x1b[?7h")
+	return b.String()
+}
+
+// table is for people; columns is what there is room for, 0 = any.
+func table(stats []buffer.Stat, columns int, colour bool) []string {
+	t := text.Table{Width: columns, Colour: colour, Columns: []text.Column{
+		{Head: "NAME", Least: 12},
+		{Head: "KIND", Rank: 3},
+		{Head: "ENDPOINT", Least: 15, Rank: 1},
+		{Head: "STATE"},
+		{Head: "PID", Right: true, Rank: 9},
+		{Head: "PEERS", Right: true, Rank: 6},
+		{Head: "WAITING", Right: true},
+		{Head: "BYTES", Right: true, Rank: 5},
+		{Head: "IN", Right: true, Rank: 4},
+		{Head: "OUT", Right: true, Rank: 4},
+		{Head: "DROPPED", Right: true, Rank: 7},
+		{Head: "AGE", Right: true, Rank: 8},
+	}}
 	for _, s := range stats {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\t%d\t%s\n", s.Name, s.Kind, s.Endpoint, s.State, s.PID, s.Peers,
-			s.Messages+s.Leased, text.Bytes(int64(s.Bytes)), flow(s.In, s.InRate), flow(s.Out, s.OutRate), s.Dropped+s.Kernel, age(s.Age))
+		dropped := s.Dropped + s.Kernel
+		t.Rows = append(t.Rows, []text.Cell{
+			{Text: s.Name},
+			{Text: string(s.Kind)},
+			{Text: s.Endpoint},
+			{Text: s.State, Colour: stateColour(s.State)},
+			{Text: fmt.Sprint(s.PID)},
+			{Text: fmt.Sprint(s.Peers)},
+			{Text: text.Count(int64(s.Messages + s.Leased))},
+			{Text: text.Bytes(int64(s.Bytes))},
+			{Text: flow(s.In, s.InRate)},
+			{Text: flow(s.Out, s.OutRate)},
+			{Text: text.Count(dropped), Colour: map[bool]string{true: red}[dropped > 0]},
+			{Text: age(s.Age)},
+		})
 	}
-	return w.Flush()
+	return t.Lines()
+}
+
+// The parameters of SGR (ECMA-48).
+const red, green, yellow = "31", "32", "33"
+
+func stateColour(state string) string {
+	switch state {
+	case "listening", "connected":
+		return green
+	case "closing":
+		return red
+	}
+	return yellow
 }
 
 // flow shows a total and, where there is one, a rate.
 func flow(n int64, rate float64) string {
 	if rate < 0.05 {
-		return fmt.Sprint(n)
+		return text.Count(n)
 	}
-	return fmt.Sprintf("%d (%.1f/s)", n, rate)
+	if rate >= 999.5 {
+		return fmt.Sprintf("%s (%s/s)", text.Count(n), text.Count(int64(rate)))
+	}
+	return fmt.Sprintf("%s (%.1f/s)", text.Count(n), rate)
 }
 
 func age(seconds float64) string {

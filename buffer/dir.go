@@ -30,6 +30,10 @@ func DirPath() string {
 	return "/tmp/sockbox-" + strconv.Itoa(os.Getuid())
 }
 
+// SocketPath returns the path of the socket that the holder of name listens on, whether or not there
+// is one. It is for who watches the path; Open connects.
+func SocketPath(name string) string { return filepath.Join(DirPath(), name, socketFile) }
+
 // A dir is the runtime directory, opened and found to be ours alone. Everything in it is reached
 // by way of the descriptor, so that nobody can put another directory in its place.
 type dir struct {

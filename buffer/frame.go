@@ -9,6 +9,19 @@ import (
 	"strconv"
 )
 
+// The plain wire of a buffer is its messages and nothing else, in both directions of sockbox: there
+// is no greeting, and whatever can send or take lines is a peer. Where a message ends is agreed on
+// beforehand (--frame):
+//
+//	line       at "\n" (with --crlf at "\r\n" too)
+//	nul        at a zero byte
+//	netstring  LENGTH:MESSAGE, as in 5:hello, with a decimal LENGTH that has no
+//	           leading zeros (cr.yp.to/proto/netstrings.txt)
+//	datagram   each datagram of UDP is one message
+//
+// What is left in line or nul when a peer closes is a message too. A peer that gets a netstring
+// wrong is cut off. An input that gets the first bytes of a link speaks that instead.
+
 // A Frame says where a message ends in a stream of bytes. A queue keeps its messages in the
 // encoding of its frame, one behind the other, so that a batch of them is one slice of bytes that
 // goes to a peer, or comes from one, as it is.

@@ -88,21 +88,22 @@ type Queue struct {
 	in, out rate
 }
 
-// Counts is what has gone through a queue since it was made, and what is in it now.
+// Counts is what has gone through a queue since it was made, and what is in it now. It is a part of
+// Stat.
 type Counts struct {
-	Messages   int   `json:"waiting"`          // to be taken
-	Bytes      int   `json:"waiting_bytes"`    // their payload and framing
-	Leased     int   `json:"leased"`           // messages that a reader holds and has not confirmed
-	Unfinished int   `json:"unfinished_bytes"` // of messages whose end has not come
-	In         int64 `json:"in"`
-	InBytes    int64 `json:"in_bytes"`
-	Out        int64 `json:"out"`
-	OutBytes   int64 `json:"out_bytes"`
-	Dropped    int64 `json:"dropped"` // by the overflow policy
-	Cut        int64 `json:"cut"`     // pieces made of messages that were too long
+	Messages   int   `json:"waiting" doc:"messages that wait to be taken or sent"`
+	Bytes      int   `json:"waiting_bytes" doc:"their bytes, with those of the framing"`
+	Leased     int   `json:"leased" doc:"messages that a reader has taken and not confirmed yet"`
+	Unfinished int   `json:"unfinished_bytes" doc:"bytes of messages whose end has not come"`
+	In         int64 `json:"in" doc:"messages that have come in"`
+	InBytes    int64 `json:"in_bytes" doc:"their bytes, with those of the framing"`
+	Out        int64 `json:"out" doc:"messages that have gone out"`
+	OutBytes   int64 `json:"out_bytes" doc:"their bytes, with those of the framing"`
+	Dropped    int64 `json:"dropped" doc:"messages that were dropped, as --overflow says"`
+	Cut        int64 `json:"cut" doc:"pieces that were cut off messages longer than --max-message"`
 
-	InRate  float64 `json:"in_rate"` // messages a second, over about the last ten
-	OutRate float64 `json:"out_rate"`
+	InRate  float64 `json:"in_rate" doc:"messages a second that come in, over about the last ten seconds"`
+	OutRate float64 `json:"out_rate" doc:"messages a second that go out, over about the last ten seconds"`
 }
 
 // A chunk is memory that sources read into. It is used again when no segment refers to it.

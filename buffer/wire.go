@@ -10,23 +10,29 @@ import (
 )
 
 // The local wire: what a client and the holder of a name say to each other over the unix socket
-// in the name's folder. Numbers are big-endian. Each frame is
+// "sock" in the name's folder of the runtime directory. The holder hears only clients of its own
+// user. Numbers are big-endian. Each frame is
 //
-//	kind 1 byte, flags 1 byte, zero 2 bytes, length of the payload 4 bytes, payload
+//	kind 1 byte, flags 1, zero 2, length of the payload 4, payload
 //
 // The client asks, one request after the other on a connection:
 //
-//	T take    flags wait, follow, all, peek, hand; payload: format 1, zero 3, count 4 (0 = no limit)
-//	W write   flags nowait, flush, hand, one, whole; payload: timeout in ms 4 (0 = none), framing of
-//	          what is written 1, zero 3, and with "one" the message itself
-//	S status
-//	P path
-//	C close   flags now
+//	T take    flags wait 1, follow 2, all 4, peek 8, hand 16
+//	          payload: format 1, zero 3, count 4 (0 = no limit)
+//	W write   flags nowait 1, flush 2, whole 4, one 8, hand 16
+//	          payload: timeout in ms 4 (0 = none), framing of what is
+//	          written 1, zero 3, and with "one" the message itself
+//	S status  no flags, no payload
+//	P path    no flags, no payload
+//	C close   flags now 1; no payload
+//
+// Formats are 0, a newline behind each message; 1, a zero byte; 2, nothing; and 3, an object of JSON
+// a line. Framings are 0, line; 1, nul; and 2, netstring.
 //
 // A take is answered with M frames (count 4, the messages as they are to be printed). The client
 // confirms each with K when it has written it out, except with peek; until then the holder sends
-// no other, and if the client goes away the messages go back to their place. The end is flagged
-// "last" on the only M that is to come, or is G (messages 8, bytes 8), or X.
+// no other, and if the client goes away the messages go back to their place. The end is the flag
+// last 1 on the only M that is to come, or is G (messages 8, bytes 8), or X.
 //
 // A write that is neither "one" nor "hand" goes on with D frames (bytes of any size) and an E; if
 // the client goes away before the E, what is unfinished is dropped. The answer is G when the queue
@@ -37,9 +43,19 @@ import (
 // them from it, itself; the answer is G or X at the end, and it lets go at once when the client
 // goes away.
 //
-// S is answered with J (a Stat in JSON); P with N, the name that a FIFO has in the folder: for an
-// output the one that all write to, for an input one that is made for this client to read; C with G (messages that were left behind) when the name is
-// free again. X is code 1, text.
+// S is answered with J (the object that "list --json" prints). P is answered with N (the name that a
+// FIFO has in the folder: for an output the one that all write to, for an input one that is made for
+// this client to read). C is answered with G (messages that were left behind), and then the connection is closed when the holder has given everything back.
+//
+// X is code 1, text, and ends the connection. The codes are 1, nothing is waiting; 2, the buffer is closed and drained; 3,
+// timed out; 4, full; 5, the wrong kind of buffer; 6, too long; 7, the descriptor that was handed
+// over cannot be written; 8, nobody reads it; and 0 for all else.
+//
+// One whole exchange, in which "hello" is the only message of an input:
+//
+//	> 54 00 00 00 00 00 00 08  00 00 00 00 00 00 00 01
+//	< 4d 01 00 00 00 00 00 0a  00 00 00 01 68 65 6c 6c 6f 0a
+//	> 4b 00 00 00 00 00 00 00
 const (
 	kindTake   = 'T'
 	kindWrite  = 'W'

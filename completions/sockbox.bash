@@ -24,6 +24,16 @@ _sockbox_offer() {
                 ;;
             esac
             ;;
+        TARGET)
+            case $cur in
+            unix:* | file:*) _sockbox_files -f "${cur%%:*}:" "${cur#*:}" ;;
+            buffer:*) COMPREPLY+=($(compgen -P buffer: -W "$(sockbox list -q 2>/dev/null)" -- "${cur#*:}")) ;;
+            *)
+                COMPREPLY+=($(compgen -W 'buffer: file: pid: tcp:// unix:' -- "$cur"))
+                compopt -o nospace 2>/dev/null
+                ;;
+            esac
+            ;;
         [a-z]*) COMPREPLY+=($(compgen -W "$kind" -- "$cur")) ;;
         esac
     done
@@ -117,7 +127,7 @@ _sockbox() {
     fi
 }
 
-_sockbox_applets='bind-input bind-output read write path list close trigger-wait trigger-send pool master init ping help'
+_sockbox_applets='bind-input bind-output read write path list close trigger-wait trigger-send pool master init ping wait help'
 
 # _sockbox_spec NAME: the options of an applet, which of them take what, and its operands.
 _sockbox_spec() {
@@ -151,7 +161,8 @@ _sockbox_spec() {
         places='NAME'
         ;;
     list)
-        opts='--quiet --json --help'
+        opts='--quiet --json --watch --interval --help'
+        valued=' --interval=TIME '
         places='NAME...'
         ;;
     close)
@@ -186,6 +197,11 @@ _sockbox_spec() {
         opts='--count --interval --timeout --deadline --size --ttl --interface --ipv4 --ipv6 --file --generate --rate --tcp --wait --until-down --quiet --numeric --unix-time --timestamps --audible --percentiles --json --buffer --foreground --verbose --help'
         valued=' -c=N --count=N -i=TIME --interval=TIME -W=TIME --timeout=TIME -w=TIME --deadline=TIME -s=N --size=N -t=N --ttl=N -I=ADDR|NAME --interface=ADDR|NAME -f=FILE --file=FILE -g=CIDR|FIRST-LAST --generate=CIDR|FIRST-LAST --rate=N --tcp=PORT --buffer=NAME '
         places='HOST...'
+        ;;
+    wait)
+        opts='--all --any --gone --timeout --connect-timeout --print --verbose --quiet --help'
+        valued=' -t=TIME --timeout=TIME --connect-timeout=TIME '
+        places='TARGET...'
         ;;
     help)
         opts='--man --completion --table --statuses --quiet --help'

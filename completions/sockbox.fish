@@ -58,6 +58,17 @@ function __sockbox_endpoints
     end
 end
 
+function __sockbox_targets
+    set -l typed (commandline -ct)
+    switch "$typed"
+        case 'unix:*' 'file:*'
+            set -l kind (string split -m 1 : $typed)
+            printf "$kind[1]:%s\n" (__fish_complete_path $kind[2])
+        case '*'
+            printf '%s\n' buffer:(__sockbox_names) file: pid: tcp:// unix:
+    end
+end
+
 complete -c sockbox -f
 
 # sockbox
@@ -80,6 +91,7 @@ complete -c sockbox -n '__sockbox_at 0 sockbox --' -a pool -d 'Take what the dae
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a master -d 'Run a directory of daemons, and hand their output to a pool'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a init -d 'Make a shell at home with buffers'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a ping -d 'Ask hosts whether they are there, and how long that takes'
+complete -c sockbox -n '__sockbox_at 0 sockbox --' -a wait -d 'Wait for ports, buffers, files and processes'
 complete -c sockbox -n '__sockbox_at 0 sockbox --' -a help -d 'Tell how an applet is used'
 
 # bind-input
@@ -168,10 +180,12 @@ complete -c sockbox -n '__sockbox_at options path --' -s h -l help -d 'show this
 complete -c sockbox -n '__sockbox_at 0 path --' -a '(__sockbox_names)'
 
 # list
-complete -c sockbox -n '__sockbox_at options list --' -s q -l quiet -d 'names only, one a line'
-complete -c sockbox -n '__sockbox_at options list --' -l json -d 'one object a line'
-complete -c sockbox -n '__sockbox_at options list --' -s h -l help -d 'show this help'
-complete -c sockbox -n '__sockbox_at 0+ list --' -a '(__sockbox_names)'
+complete -c sockbox -n '__sockbox_at options list -- --interval' -s q -l quiet -d 'names only, one a line'
+complete -c sockbox -n '__sockbox_at options list -- --interval' -l json -d 'one object a line'
+complete -c sockbox -n '__sockbox_at options list -- --interval' -l watch -d 'show it again and again'
+complete -c sockbox -n '__sockbox_at options list -- --interval' -l interval -x -d 'with --watch, every TIME'
+complete -c sockbox -n '__sockbox_at options list -- --interval' -s h -l help -d 'show this help'
+complete -c sockbox -n '__sockbox_at 0+ list -- --interval' -a '(__sockbox_names)'
 
 # close
 complete -c sockbox -n '__sockbox_at options close --' -l all -d 'close every buffer'
@@ -290,6 +304,18 @@ complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W
 complete -c sockbox -n '__sockbox_at options ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -s h -l help -d 'show this help'
 complete -c sockbox -n '__sockbox_at 0+ ping -- -c --count -i --interval -W --timeout -w --deadline -s --size -t --ttl -I --interface -f --file -g --generate --rate --tcp --buffer' -a '(__fish_print_hostnames)'
 
+# wait
+complete -c sockbox -n '__sockbox_at options wait -- -t --timeout --connect-timeout' -s a -l all -d 'wait for all of them, which is the default'
+complete -c sockbox -n '__sockbox_at options wait -- -t --timeout --connect-timeout' -l any -d 'wait for one of them'
+complete -c sockbox -n '__sockbox_at options wait -- -t --timeout --connect-timeout' -l gone -d 'wait until they are no more'
+complete -c sockbox -n '__sockbox_at options wait -- -t --timeout --connect-timeout' -s t -l timeout -x -d 'wait at most TIME; 0 = look once'
+complete -c sockbox -n '__sockbox_at options wait -- -t --timeout --connect-timeout' -l connect-timeout -x -d 'give up one try to connect after TIME'
+complete -c sockbox -n '__sockbox_at options wait -- -t --timeout --connect-timeout' -l print -d 'print each TARGET when it is reached'
+complete -c sockbox -n '__sockbox_at options wait -- -t --timeout --connect-timeout' -s v -l verbose -d 'tell what is reached, and why something is not yet'
+complete -c sockbox -n '__sockbox_at options wait -- -t --timeout --connect-timeout' -s q -l quiet -d 'no messages, only the exit status'
+complete -c sockbox -n '__sockbox_at options wait -- -t --timeout --connect-timeout' -s h -l help -d 'show this help'
+complete -c sockbox -n '__sockbox_at 0+ wait -- -t --timeout --connect-timeout' -a '(__sockbox_targets)'
+
 # help
 complete -c sockbox -n '__sockbox_at options help -- --completion' -l man -d 'print the man page, for man -l -'
 complete -c sockbox -n '__sockbox_at options help -- --completion' -l completion -x -a 'bash zsh fish' -d 'print the completions for a SHELL: bash, zsh or fish'
@@ -310,6 +336,7 @@ complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a pool -d 'Take wh
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a master -d 'Run a directory of daemons, and hand their output to a pool'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a init -d 'Make a shell at home with buffers'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a ping -d 'Ask hosts whether they are there, and how long that takes'
+complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a wait -d 'Wait for ports, buffers, files and processes'
 complete -c sockbox -n '__sockbox_at 0 help -- --completion' -a help -d 'Tell how an applet is used'
 
 complete -c bind-input -w 'sockbox bind-input'

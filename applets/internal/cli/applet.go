@@ -24,9 +24,19 @@ type Applet struct {
 	Example  string         // one command a line, each of them true
 	Exits    map[int]string // what this applet's own statuses mean
 
+	// JSON tells of the fields that --json prints, where it does.
+	JSON func() []Field
+
 	// Setup declares the flags on fs and returns what to run once they are parsed. Options live
 	// in a value made by Setup, never in the package, so an applet can run twice in one process.
 	Setup func(fs *pflag.FlagSet) Run
+}
+
+// A Field is one of an object that an applet prints as JSON.
+type Field struct {
+	Name, Type string // Type as RFC 8259 calls it: string, number, boolean
+	Text       string // what it means
+	Optional   bool   // left out where it is empty
 }
 
 // Run does the work of one call. It returns when the work is done or ctx ends, and by then every

@@ -28,7 +28,7 @@ type Program struct {
 type Docs interface {
 	Usage(a *Applet, called string) string                  // for APPLET --help
 	Overview(all []*Applet) string                          // for sockbox --help
-	Man(name string, all []*Applet) (string, error)         // roff for an applet or "sockbox"
+	Man(name string, all []*Applet) (string, error)         // roff for an applet, "sockbox" or a page of its own
 	Completion(shell string, all []*Applet) (string, error) // a script for bash, zsh or fish
 	Table(all []*Applet) string                             // Markdown: the applets
 	Statuses() string                                       // Markdown: the exit statuses
@@ -220,7 +220,8 @@ func (p *Program) help() *Applet {
 		Short:    "Tell how an applet is used",
 		Long: `
 Show how APPLET is used, as APPLET --help does, or without APPLET, which there are.
-The man pages and the completions of the shells are printed too, from the same table.`,
+The man pages and the completions of the shells are printed too, from the same table;
+"sockbox help --man protocols" is the page of what sockbox says on its sockets.`,
 		Example: `
 sockbox help read
 sockbox help --man read | man -l -
@@ -264,6 +265,11 @@ func (h *helping) text(args []string) (string, error) {
 	name := self
 	if len(args) > 0 && args[0] != self {
 		a, err := p.find(args[0])
+		if err != nil && h.man {
+			if text, other := docs.Man(args[0], p.All()); other == nil {
+				return text, nil // a page that is no applet's
+			}
+		}
 		if err != nil {
 			return "", err
 		}

@@ -87,6 +87,16 @@ _sockbox_offer() {
                 ;;
             esac
             ;;
+        TARGET)
+            case $cur in
+            unix:* | file:*) _sockbox_files -f "${cur%%:*}:" "${cur#*:}" ;;
+            buffer:*) COMPREPLY+=($(compgen -P buffer: -W "$(sockbox list -q 2>/dev/null)" -- "${cur#*:}")) ;;
+            *)
+                COMPREPLY+=($(compgen -W 'buffer: file: pid: tcp:// unix:' -- "$cur"))
+                compopt -o nospace 2>/dev/null
+                ;;
+            esac
+            ;;
         [a-z]*) COMPREPLY+=($(compgen -W "$kind" -- "$cur")) ;;
         esac
     done
@@ -245,6 +255,17 @@ _sockbox_offer() {
                 compadd -S '' -a list
             fi
             ;;
+        TARGET)
+            if compset -P 'unix:' || compset -P 'file:'; then
+                _files
+            elif compset -P 'buffer:'; then
+                list=(${(f)"$(sockbox list -q 2>/dev/null)"})
+                compadd -a list
+            else
+                list=(buffer: file: pid: tcp:// unix:)
+                compadd -S '' -a list
+            fi
+            ;;
         [a-z]*)
             list=($kind)
             compadd -a list
@@ -395,6 +416,17 @@ function __sockbox_endpoints
     end
 end
 
+function __sockbox_targets
+    set -l typed (commandline -ct)
+    switch "$typed"
+        case 'unix:*' 'file:*'
+            set -l kind (string split -m 1 : $typed)
+            printf "$kind[1]:%s\n" (__fish_complete_path $kind[2])
+        case '*'
+            printf '%s\n' buffer:(__sockbox_names) file: pid: tcp:// unix:
+    end
+end
+
 `
 
 func fish(all []*cli.Applet) string {
@@ -472,6 +504,8 @@ func fishOffer(kinds string, all []*cli.Applet) string {
 			out = append(out, "(__fish_complete_path)")
 		case "ENDPOINT", "LISTEN", "DEST", "SOCKET":
 			out = append(out, "(__sockbox_endpoints)")
+		case "TARGET":
+			out = append(out, "(__sockbox_targets)")
 		default:
 			if strings.ToLower(kind) == kind && kind != "-" {
 				out = append(out, kind)

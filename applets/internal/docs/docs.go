@@ -36,7 +36,7 @@ var Statuses = []Status{
 // Words are the operands there are. Completion knows what to offer for each of them.
 var Words = []string{
 	"NAME", "HOST", "PORT", "ENDPOINT", "DIR", "FILE", "MESSAGE", "APPLET", "ARG",
-	"KEY", "LISTEN", "DEST", "SOCKET", "PROGRAM", "CONFIG",
+	"KEY", "LISTEN", "DEST", "SOCKET", "PROGRAM", "CONFIG", "TARGET",
 	"bash", "zsh", "sh", "fish", "ksh",
 }
 
@@ -62,6 +62,9 @@ func operands(a *cli.Applet) []operand {
 	var out []operand
 	for _, form := range forms(a.Operands) {
 		for i, word := range strings.Fields(form) {
+			if strings.Trim(word, "[]") == "--" {
+				break // what follows is another program's, and its own completion's
+			}
 			if i == len(out) {
 				out = append(out, operand{})
 			}

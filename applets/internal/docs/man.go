@@ -12,9 +12,12 @@ import (
 // Pages are written in man(7), which groff, mandoc and the old troffs all know. Nothing of ours
 // is markup to it: every text goes through escape.
 
-// Man is the man page of the applet name, or of sockbox. The page of read is called sockbox-read:
+// Man is the man page of the applet name, of sockbox, or of the protocols. The page of read is called sockbox-read:
 // read(1) and write(1) are the system's.
 func (Pages) Man(name string, all []*cli.Applet) (string, error) {
+	if name == Protocols {
+		return protocolsPage(all), nil
+	}
 	a := find(all, name)
 	if a == nil {
 		return "", fmt.Errorf("%s: no such page", name)
@@ -44,6 +47,14 @@ func (Pages) Man(name string, all []*cli.Applet) (string, error) {
 	p.line(".SH OPTIONS")
 	for _, o := range options(a) {
 		p.tagged(optionTag(o), o.help())
+	}
+	if a.JSON != nil {
+		p.line(".SH JSON")
+		p.text("The names of the fields are stable; there may be more of them in later versions. A field that is" +
+			" marked with a star is left out where it is empty.")
+		for _, f := range a.JSON() {
+			p.tagged(bold(f.Name)+map[bool]string{true: "*"}[f.Optional]+" ("+escape(f.Type)+")", f.Text)
+		}
 	}
 	p.line(".SH EXIT STATUS")
 	p.exits(a)
@@ -140,13 +151,7 @@ func (p *page) seeAlso(a *cli.Applet, all []*cli.Applet) {
 		}
 	}
 	slices.Sort(pages)
-	for i, name := range pages {
-		comma := ","
-		if i == len(pages)-1 {
-			comma = ""
-		}
-		p.line(`.BR %s (1)%s`, escape(name), comma)
-	}
+	p.references(pages, []string{"sockbox-" + Protocols})
 }
 
 func optionTag(o option) string {

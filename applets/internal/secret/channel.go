@@ -17,10 +17,10 @@ import (
 	"time"
 )
 
-// The channel: TLS 1.3 for secrecy, and inside it SPAKE2 for the key. The certificate is made
-// anew by each process and never checked; what binds the two layers is the TLS exporter (RFC 9266),
-// which goes into SPAKE2's confirmations: somebody in the middle has two TLS sessions, and so two
-// different ones.
+// The channel: TLS 1.3 for secrecy, and inside it SPAKE2 (RFC 9382) for the key. The certificate is
+// made anew by each process and never checked; what binds the two layers is the TLS exporter (RFC
+// 9266), which goes into SPAKE2's confirmations: somebody in the middle has two TLS sessions, and so
+// two different ones.
 //
 //	dialler                           listener
 //	         TLS 1.3 handshake, ALPN sockbox/1
@@ -31,10 +31,20 @@ import (
 //
 // The listener shows its confirmation first: a listener that does not hold the key never sees the
 // dialler's, and the dialler sends nothing of its request to it. A dialler that does not hold the
-// key has spent one guess by then, whether it goes on or not; Gate counts it so.
+// key has spent one guess by then, whether it goes on or not, and it is counted as one. The key has
+// to be proven within 5 s.
 //
-// A ticket, which a listener has given to a dialler over such a channel, proves one more: it is too
-// long to be guessed, so a MAC over the exporter and the side's identity will do.
+// The ciphersuite is P256-SHA256-HKDF-SHA256-HMAC-SHA256, with A the dialler and B the listener.
+// Their identities are "sockbox client PURPOSE" and "sockbox server PURPOSE", where PURPOSE is
+// trigger or pool: a proof for one is none for the other. Shares are uncompressed points. w is 48
+// bytes of HKDF-SHA256 (RFC 5869) over the key with the salt "sockbox-spake2-v1" and no info, modulo
+// the order of the group. AAD, which RFC 9382 puts into the confirmation keys, is 32 bytes of the
+// exporter "EXPORTER-Channel-Binding" without a context.
+//
+// A ticket, which a listener has given to a dialler over such a channel, proves one more: 16 bytes
+// of ID and 32 of secret are too long to be guessed, so an HMAC-SHA256 with the secret over the
+// side's identity, with the purpose link, and the exporter will do. A listener that knows no such
+// ticket closes.
 //
 //	'D', ticket's ID (16), MAC (32)  ->
 //	                                 <-  MAC (32)

@@ -10,14 +10,15 @@ import (
 	"time"
 )
 
-// The wire. When the key has been proven (see package secret) the sender says, in the channel,
+// The wire of a trigger. When the key has been proven the sender says, in the channel,
 //
 //	'T'  length in 4 bytes, big-endian  data
 //
 // and the waiter answers with one byte: 'A', it has accepted, or 'L', it came too late: the waiter
 // has all that it waits for. Then both close.
 //
-// On the plain wire the sender says the key and "\n"; the answer is "OK\n", "LATE\n" or "NO\n". It
+// On the plain wire the sender says the key and "\n"; the answer is "OK\n", "LATE\n" or "NO\n". Which
+// of the two it is the first byte tells: TLS begins with 0x16, and a key may not. The plain wire
 // carries no data: who sends with a netcat leaves the connection open, and there is no telling what
 // belongs to the line.
 const (

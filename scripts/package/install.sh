@@ -1,0 +1,160 @@
+#!/bin/sh
+# install.sh: what "make install" and "make uninstall" do.
+#
+# usage: PREFIX=/usr/local DESTDIR= install.sh install|uninstall
+#
+# It installs ./sockbox, which has been built, or $PROGRAM. What it puts in place is listed in PREFIX/share/sockbox/installed, by
+# which it knows its own: a file that is not in that list is somebody else's and stays, and where one
+# is in the way nothing is installed at all, unless FORCE=1.
+#
+# Names that are nobody else's are linked in bin. The others (read is the shells' and write the
+# system's) are in libexec/sockbox, for who puts that folder at the end of PATH.
+set -eu
+umask 022
+cd "$(dirname "$0")/../.."
+
+PREFIX=${PREFIX:-/usr/local} DESTDIR=${DESTDIR:-} FORCE=${FORCE:-}
+PROGRAM=${PROGRAM:-./sockbox}
+# Where a distribution has its own places: Debian's zsh looks for packages' completions elsewhere.
+ZSHDIR=${ZSHDIR:-share/zsh/site-functions}
+USERUNITDIR=${USERUNITDIR:-share/systemd/user}
+UNITDIR=${UNITDIR:-lib/systemd/system}
+
+manifest=$PREFIX/share/sockbox/installed
+
+fail() {
+	echo "install.sh: $*" >&2
+	exit 1
+}
+
+# stage DIR: put everything into DIR, as it is to be in PREFIX.
+stage() {
+	mkdir -p "$1/bin" "$1/libexec/sockbox" "$1/share/man/man1" "$1/share/man/man7" "$1/share/bash-completion/completions" \
+		"$1/$ZSHDIR" "$1/share/fish/vendor_completions.d" "$1/$UNITDIR" "$1/$USERUNITDIR" "$1/lib/sysusers.d" \
+		"$1/share/doc/sockbox/examples"
+	install -m 755 "$PROGRAM" "$1/bin/sockbox"
+	install -m 644 completions/_sockbox "$1/$ZSHDIR/_sockbox"
+	install -m 644 completions/sockbox.bash "$1/share/bash-completion/completions/sockbox"
+	install -m 644 completions/sockbox.fish "$1/share/fish/vendor_completions.d/sockbox.fish"
+	for page in $("$PROGRAM" --list) help; do
+		"$PROGRAM" help --man "$page" >"$1/share/man/man1/sockbox-$page.1"
+	done
+	"$PROGRAM" help --man >"$1/share/man/man1/sockbox.1"
+	"$PROGRAM" help --man protocols >"$1/share/man/man7/sockbox-protocols.7"
+
+	mkdir "$1/names"
+	"$PROGRAM" --install "$1/names"
+	for name in "$1/names"/*; do
+		name=${name##*/}
+		case $name in
+		*-* | sock*) ;;
+		*)
+			ln -s ../../bin/sockbox "$1/libexec/sockbox/$name"
+			continue
+			;;
+		esac
+		ln -s sockbox "$1/bin/$name"
+		# Of what is called by another name too, as sock-read is, the page has the applet's.
+		page=sockbox-$name.1
+		[ -e "$1/share/man/man1/$page" ] || page=sockbox-${name#sock-}.1
+		[ -e "$1/share/man/man1/$page" ] || page=sockbox-${name#sock}.1
+		ln -s "$page" "$1/share/man/man1/$name.1"
+		# bash and fish look for the completion of a command in a file with its name.
+		ln -s sockbox "$1/share/bash-completion/completions/$name"
+		ln -s sockbox.fish "$1/share/fish/vendor_completions.d/$name.fish"
+	done
+	rm -r "$1/names"
+
+	bin=$(printf '%s\n' "$PREFIX/bin/" | sed 's/[|&\\]/\\&/g')
+	for unit in scripts/package/system/*.service; do
+		sed "s|/usr/bin/|$bin|" "$unit" >"$1/$UNITDIR/${unit##*/}"
+	done
+	for unit in scripts/package/user/*.service; do
+		sed "s|/usr/bin/|$bin|" "$unit" >"$1/$USERUNITDIR/${unit##*/}"
+	done
+	install -m 644 scripts/package/sysusers.conf "$1/lib/sysusers.d/sockbox.conf"
+	install -m 644 README.md CHANGELOG.md LICENSE "$1/share/doc/sockbox"
+	install -m 755 scripts/examples/*.sh "$1/share/doc/sockbox/examples"
+}
+
+# folder DIR: make it, with those above it, and note in $list which were not there.
+folder() {
+	[ ! -d "$DESTDIR$1" ] || return 0
+	folder "${1%/*}"
+	mkdir "$DESTDIR$1"
+	echo "$1/" >>"$list"
+}
+
+ours() { [ -e "$DESTDIR$manifest" ] && grep -Fqx -e "$1" "$DESTDIR$manifest"; }
+
+put() {
+	temp=$(mktemp -d)
+	trap 'rm -rf "$temp"' EXIT
+	list=$temp/installed
+	: >"$list"
+	stage "$temp/tree"
+	(cd "$temp/tree" && find . ! -type d) | sort | while IFS= read -r file; do
+		printf '%s\n' "$PREFIX${file#.}"
+	done >"$temp/files"
+
+	foreign=
+	while IFS= read -r file; do
+		if [ -e "$DESTDIR$file" ] || [ -L "$DESTDIR$file" ]; then
+			ours "$file" && continue
+			echo "install.sh: $DESTDIR$file: exists, and was not installed by this" >&2
+			foreign=yes
+		fi
+	done <"$temp/files"
+	[ -z "$foreign" ] || [ "$FORCE" ] || fail 'nothing was installed; FORCE=1 puts ours in their place'
+
+	[ -z "$DESTDIR" ] || mkdir -p "$DESTDIR"
+	while IFS= read -r file; do
+		folder "${file%/*}"
+		# Renamed into place: a sockbox that runs goes on with the file it has.
+		cp -P "$temp/tree${file#"$PREFIX"}" "$DESTDIR$file.new.$$"
+		mv -f "$DESTDIR$file.new.$$" "$DESTDIR$file"
+	done <"$temp/files"
+
+	# What the version before had, and this one has not.
+	if [ -e "$DESTDIR$manifest" ]; then
+		while IFS= read -r file; do
+			case $file in
+			*/) echo "$file" >>"$list" ;;
+			*) grep -Fqx -e "$file" "$temp/files" || [ "$file" = "$manifest" ] || rm -f "$DESTDIR$file" ;;
+			esac
+		done <"$DESTDIR$manifest"
+	fi
+	folder "${manifest%/*}"
+	{
+		cat "$temp/files"
+		echo "$manifest"
+		sort -u "$list"
+	} >"$DESTDIR$manifest.new"
+	mv -f "$DESTDIR$manifest.new" "$DESTDIR$manifest"
+}
+
+take() {
+	[ -e "$DESTDIR$manifest" ] || fail "$DESTDIR$manifest: not there: nothing was installed with this PREFIX"
+	temp=$(mktemp)
+	trap 'rm -f "$temp"' EXIT
+	sort -r "$DESTDIR$manifest" >"$temp" # what is in a folder before the folder
+	while IFS= read -r file; do
+		case $file in
+		*/) rmdir "$DESTDIR${file%/}" 2>/dev/null || true ;; # somebody else may use it too by now
+		*) rm -f "$DESTDIR$file" ;;
+		esac
+	done <"$temp"
+}
+
+case $PREFIX in
+/*[!/]) ;;
+*) fail "PREFIX: $PREFIX: not the whole path of a folder" ;;
+esac
+case ${1:-} in
+install) put ;;
+uninstall) take ;;
+*)
+	echo 'usage: install.sh install|uninstall' >&2
+	exit 2
+	;;
+esac
