@@ -7,8 +7,8 @@
 # which it knows its own: a file that is not in that list is somebody else's and stays, and where one
 # is in the way nothing is installed at all, unless FORCE=1.
 #
-# Names that are nobody else's are linked in bin. The others (read is the shells' and write the
-# system's) are in libexec/sockbox, for who puts that folder at the end of PATH.
+# Names that are nobody else's are linked in bin. All of them, those too that clash with others (read is
+# the shells' and write the system's), are in libexec/sockbox, for who puts that folder at the end of PATH.
 set -eu
 umask 022
 cd "$(dirname "$0")/../.."
@@ -46,12 +46,10 @@ stage() {
 	"$PROGRAM" --install "$1/names"
 	for name in "$1/names"/*; do
 		name=${name##*/}
+		ln -s ../../bin/sockbox "$1/libexec/sockbox/$name"
 		case $name in
 		*-* | sock*) ;;
-		*)
-			ln -s ../../bin/sockbox "$1/libexec/sockbox/$name"
-			continue
-			;;
+		*) continue ;;
 		esac
 		ln -s sockbox "$1/bin/$name"
 		# Of what is called by another name too, as sock-read is, the page has the applet's.
