@@ -18,6 +18,7 @@ import (
 	"sockbox/applets/internal/icmp"
 	"sockbox/applets/internal/life"
 	"sockbox/applets/internal/options"
+	"sockbox/applets/internal/sock"
 	"sockbox/buffer"
 )
 
@@ -312,14 +313,14 @@ func (p *pinging) targets(ctx context.Context, c *cli.Call, source netip.Addr) (
 		if p.file != "-" {
 			f, err := os.Open(p.file)
 			if err != nil {
-				return nil, nil, cli.Exit(2, err)
+				return nil, nil, cli.Exit(2, fmt.Errorf("%s: %w", p.file, sock.Reason(err)))
 			}
 			defer f.Close()
 			in = f
 		}
 		more, err := icmp.ReadHosts(in)
 		if err != nil {
-			return nil, nil, cli.Exit(2, fmt.Errorf("%s: %w", filepath.Base(p.file), err))
+			return nil, nil, cli.Exit(2, fmt.Errorf("%s: %w", p.file, sock.Reason(err)))
 		}
 		names = append(names[:len(names):len(names)], more...)
 	}
