@@ -122,10 +122,10 @@ func (s *Server) peer(ctx context.Context, id *Identity, turn *Turn, c net.Conn)
 	p, err := s.admit(ctx, id, turn, c)
 	turn.Done(err == nil)
 	if err != nil {
-		c.Close()
 		if ctx.Err() == nil {
 			s.Note(addr, err)
 		}
+		c.Close()
 		return
 	}
 	s.Handle(ctx, p)

@@ -35,11 +35,19 @@ type SendOptions struct {
 func Send(ctx context.Context, o SendOptions) error {
 	began := time.Now()
 	pause := firstPause
+	var before error
 	for {
 		err := o.try(ctx, began)
-		if err == nil || o.Retry == 0 || !again(err) {
+		switch {
+		case err == nil || o.Retry == 0:
+			return err
+		case before != nil && sock.TimedOut(err) && time.Since(began) >= o.Retry:
+			// What ended the last try is our own limit; what is wrong is what was before.
+			return &sock.GaveUp{Err: before, After: o.Retry}
+		case !again(err):
 			return err
 		}
+		before = err
 		o.Note("%v; trying again", err)
 		left := o.Retry - time.Since(began)
 		if left <= 0 {
