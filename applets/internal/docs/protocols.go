@@ -36,6 +36,7 @@ var Sources = []Protocol{
 	{"Links", "buffer/link/wire.go", "The wire of a link. "},
 	{"The channel that proves a key", "applets/internal/secret/channel.go", "The channel: "},
 	{"Triggers", "applets/internal/trigger/trigger.go", "The wire of a trigger. "},
+	{"Pool and master", "applets/internal/fleet/wire.go", "The wire of a pool. "},
 }
 
 // protocolsPage is sockbox-protocols(7).

@@ -19,7 +19,7 @@ import (
 	"sockbox/buffer"
 )
 
-// The wire. A master proves the key to the pool (see package secret, for pools), and keeps this
+// The wire of a pool. A master proves the key to the pool, over the channel for pools, and keeps this
 // connection as its session. Both say objects of JSON (RFC 8259), one a line:
 //
 //	master                                      pool
@@ -31,7 +31,7 @@ import (
 //	{"type":"end"}                          ->
 //	                                        <-  {"type":"ended"}
 //	{"type":"stderr","id":1,"text":"…"}     ->      (in base64; with --stderr forward)
-//	{"type":"done","id":1,"code":0,…}       ->
+//	{"type":"done","id":1,"outcome":{…}}     ->
 //	                                        <-  {"type":"closed","id":1,"why":"…"} nothing more is taken
 //	                                        <-  {"type":"stop"} the pool is ending
 //
