@@ -72,7 +72,10 @@ func initialize(_ context.Context, c *cli.Call) error {
 	quote := quotePOSIX
 	code := initPath + initFunctions
 	switch shell {
-	case "bash", "zsh":
+	case "bash":
+		code += initBash
+	case "zsh":
+		code += initZsh
 	case "sh":
 		define, builtin = [2]string{"read()", "write()"}, "command"
 		code = initPath + "if [ -z \"${KSH_VERSION-}${ZSH_VERSION-}\" ]; then\n" + initFunctions + "fi\n"
@@ -139,6 +142,25 @@ DEFINE_WRITE {
 	fi
 	command write "$@" || return
 }
+`
+
+// Where somebody types, TAB behind a bare "read" or "write" offers the buffers. The completions are
+// loaded when they are first asked for.
+const initBash = `case $- in
+*i*)
+	_sockbox_first() {
+		declare -F _sockbox >/dev/null || eval "$(PROGRAM help --completion bash)"
+		_sockbox "$@"
+	}
+	complete -F _sockbox_first read write
+	;;
+esac
+`
+
+const initZsh = `if [[ -o interactive ]] && (( $+functions[compdef] )); then
+	(( $+functions[_sockbox] )) || eval "$(PROGRAM help --completion zsh)"
+	compdef _sockbox read write
+fi
 `
 
 const initKsh = `# No functions: one has neither the IFS before its call nor its caller's variables. Say sock-read and sock-write.
