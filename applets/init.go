@@ -54,7 +54,8 @@ stay the system's; what it has not is ours.
 For all shells that you use, the line goes into ~/.bashrc or ~/.zshrc, in fish
 "sockbox init fish | source" into ~/.config/fish/config.fish. In a script it stands
 at the top; a script that cannot be changed gets it from a file that the variable
-BASH_ENV names.`,
+BASH_ENV names. Where you type, in bash and zsh, TAB behind "read" and "write"
+offers the buffers.`,
 	Example: `
 eval "$(sockbox init bash)"
 sockbox init sh >/tmp/init.sh && . /tmp/init.sh
