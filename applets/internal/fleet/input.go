@@ -131,10 +131,10 @@ func (in *input) run(ctx context.Context) (left int) {
 	}
 	printed := make(chan struct{})
 	if in.p.Print != nil {
-		group.Go(func() {
+		go func() { // not of the group: nobody may be reading what is printed
 			defer close(printed)
 			in.print(ctx)
-		})
+		}()
 	} else {
 		close(printed)
 	}
@@ -142,7 +142,7 @@ func (in *input) run(ctx context.Context) (left int) {
 	select {
 	case <-in.stream.Done():
 	case <-ctx.Done():
-		in.over(context.Cause(ctx))
+		in.over(errEnding)
 	}
 	in.stopOutage()
 	in.queue.Close()
@@ -157,7 +157,10 @@ func (in *input) run(ctx context.Context) (left int) {
 		in.queue.WaitEmpty(ctx)
 	}
 	cancel()
-	<-printed
+	select {
+	case <-printed:
+	case <-time.After(in.p.Grace):
+	}
 	left = in.queue.Left()
 	if in.ln != nil {
 		in.ln.Close()
