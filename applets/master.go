@@ -102,7 +102,7 @@ func (m *master) run(ctx context.Context, c *cli.Call) error {
 	}
 	last := len(args) - 1
 	o := fleet.MasterOptions{
-		Plain: m.plain, Dir: args[last], Only: m.only, Watch: m.watch, Host: m.host, Retry: m.retry, ResumeTimeout: m.resume,
+		KeyVariable: secret.Variable(args[0]), Plain: m.plain, Dir: args[last], Only: m.only, Watch: m.watch, Host: m.host, Retry: m.retry, ResumeTimeout: m.resume,
 		Pty: m.pty, Grace: m.grace, Linger: m.linger, Capacity: int(m.capacity), MaxMessage: int(m.maxMessage),
 		JSON: m.json, Joblog: m.joblog, Out: c.Stdout, Log: c.Tell, Line: tagged(c),
 		Restart: map[string]fleet.Restart{"on-failure": fleet.RestartOnFailure, "always": fleet.RestartAlways}[m.restart],

@@ -28,6 +28,7 @@ import (
 type daemon struct {
 	m    *master
 	file string
+	info os.FileInfo // of the file, to know another one of that name
 	seq  int
 
 	// What the pool has said.
@@ -70,12 +71,14 @@ func (d *daemon) run() {
 		}
 		sent <- err
 	}()
+	ended := make(chan struct{})
+	go d.linger(ended)
 	d.supervise()
+	close(ended)
 	d.queue.Close()
 	d.outcome.Seconds = time.Since(d.began).Seconds()
 	d.m.running.Add(-1)
 	d.m.ended.Add(1)
-	go d.linger()
 	if err := <-sent; err != nil && d.outcome.Failure == "" {
 		d.outcome.Failure = sock.Reason(err).Error()
 		if d.outcome.Code == 0 {
@@ -84,17 +87,23 @@ func (d *daemon) run() {
 	}
 	d.m.pool.done(d)
 	d.m.addRow(d, d.queue.Left())
+	defer d.stop(nil)
 	d.m.mu.Lock()
 	defer d.m.mu.Unlock()
 	if d.m.daemons[d.file] == d {
 		delete(d.m.daemons, d.file)
-		d.m.over[d.file] = true
+		d.m.over[d.file] = d.info
+	}
+	select {
+	case d.m.left <- struct{}{}:
+	default: // it is known already
 	}
 }
 
 // linger gives the delivery up when it makes no progress any more, after a request to end. Without
-// one it takes as long as it takes.
-func (d *daemon) linger() {
+// one it takes as long as it takes. While the program still runs, which may wait for the pool to take
+// something, only what waits to be sent counts; having nothing to say is no lack of progress.
+func (d *daemon) linger(ended <-chan struct{}) {
 	select {
 	case <-d.sends.Done():
 		return
@@ -117,8 +126,15 @@ func (d *daemon) linger() {
 			return
 		case <-tick.C:
 		}
-		if n := d.queue.Counts().Out; n != moved {
-			last, moved = time.Now(), n
+		c := d.queue.Counts()
+		idle := c.Messages+c.Leased == 0
+		select {
+		case <-ended:
+			idle = false
+		default:
+		}
+		if c.Out != moved || idle {
+			last, moved = time.Now(), c.Out
 		}
 	}
 	d.giveUp(fmt.Errorf("not delivered within %v", d.m.Linger))
@@ -154,7 +170,7 @@ func (d *daemon) supervise() {
 func (d *daemon) once() (failed bool) {
 	cmd := life.Command{
 		Path: filepath.Join(d.m.Dir, d.file), Stdout: life.Pipe, Pty: d.m.Pty, Mark: true,
-		Env: append(os.Environ(), "SOCKBOX_NAME="+d.name, "SOCKBOX_HOST="+d.where.Host, "SOCKBOX_PORT="+strconv.Itoa(d.where.Port)),
+		Env: append(d.m.environment(), "SOCKBOX_NAME="+d.name, "SOCKBOX_HOST="+d.where.Host, "SOCKBOX_PORT="+strconv.Itoa(d.where.Port)),
 	}
 	if !strings.Contains(cmd.Path, "/") {
 		cmd.Path = "./" + cmd.Path
@@ -163,6 +179,13 @@ func (d *daemon) once() (failed bool) {
 		cmd.Stderr = life.Pipe
 	}
 	child, err := life.Start(cmd)
+	for errors.Is(err, syscall.ETXTBSY) && d.ctx.Err() == nil { // somebody is still writing the file
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-d.ctx.Done():
+		}
+		child, err = life.Start(cmd)
+	}
 	if err != nil {
 		d.outcome.Failure, d.outcome.Code = "cannot be run", 126
 		if errors.Is(err, life.ErrNotFound) {

@@ -339,6 +339,8 @@ func (in *input) row(left int) row {
 		if w.Code, w.Status = o.Code, o.status(); left > 0 && !in.p.Discard {
 			w.Status += ", unread"
 		}
+	} else if w.Status == "" && in.session != nil {
+		w.Status, w.Code = "unknown", 1 // the session was lost before it was told
 	} else if w.Status == "" {
 		w.Status = "0"
 	}

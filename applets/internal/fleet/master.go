@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,7 +26,8 @@ type MasterOptions struct {
 	Addr          sock.Addr
 	Dial          sock.DialOptions
 	Key           secret.Key
-	Plain         bool // the reference's wire
+	KeyVariable   string // that it came from, if it did
+	Plain         bool   // the reference's wire
 	Dir           string
 	Only          []string // patterns of names (filepath.Match); empty: all
 	Watch         bool     // what comes into Dir joins, what goes is stopped
@@ -82,7 +84,7 @@ func Master(stop *life.Stop, o MasterOptions) error {
 	if err := life.Adopt(); err != nil {
 		o.Log("%v; what leaves its process group may be left behind", err)
 	}
-	m := &master{MasterOptions: o, report: report{JSON: o.JSON, Out: o.Out}, daemons: map[string]*daemon{}, over: map[string]bool{}, dials: make(chan struct{}, 4)}
+	m := &master{MasterOptions: o, report: report{JSON: o.JSON, Out: o.Out}, daemons: map[string]*daemon{}, over: map[string]os.FileInfo{}, skipped: map[string]string{}, left: make(chan struct{}, 1), dials: make(chan struct{}, 4)}
 	boundMemory()
 	m.ctx, m.cancel = context.WithCancelCause(context.Background())
 	defer m.cancel(nil)
@@ -144,10 +146,12 @@ type master struct {
 	all    sync.WaitGroup
 	dials  chan struct{} // bounds how many data links are being made at a time
 
-	seq      int // of the last daemon
+	seq      int               // of the last daemon
+	skipped  map[string]string // why, by name: told once
 	mu       sync.Mutex
-	daemons  map[string]*daemon // by the name of their file
-	over     map[string]bool    // files whose daemon has ended
+	daemons  map[string]*daemon     // by the name of their file
+	over     map[string]os.FileInfo // files whose daemon has ended
+	left     chan struct{}          // one has
 	running  atomic.Int64
 	ended    atomic.Int64
 	messages atomic.Int64
@@ -161,26 +165,29 @@ func (m *master) because(err error) error {
 	return err
 }
 
-// list returns the files in Dir that are daemons, sorted.
-func (m *master) list() ([]string, error) {
+// list returns the files in Dir that are daemons, sorted; none of them has been begun.
+func (m *master) list() ([]*daemon, error) {
 	entries, err := os.ReadDir(m.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", m.Dir, sock.Reason(err))
 	}
-	var names []string
+	var daemons []*daemon
 	for _, e := range entries {
-		if why := m.skip(e.Name()); why != "" {
-			m.Note("%s: skipped: %s", e.Name(), why)
+		fi, err := os.Stat(filepath.Join(m.Dir, e.Name())) // follows a symbolic link
+		if why := m.skip(e.Name(), fi, err); why != "" {
+			if m.skipped[e.Name()] != why { // it is looked at again with --watch
+				m.Note("%s: skipped: %s", e.Name(), why)
+				m.skipped[e.Name()] = why
+			}
 			continue
 		}
-		names = append(names, e.Name())
+		daemons = append(daemons, &daemon{m: m, file: e.Name(), info: fi})
 	}
-	return names, nil
+	return daemons, nil
 }
 
 // skip says why a file is no daemon.
-func (m *master) skip(name string) string {
-	fi, err := os.Stat(filepath.Join(m.Dir, name)) // follows a symbolic link
+func (m *master) skip(name string, fi os.FileInfo, err error) string {
 	switch {
 	case strings.HasPrefix(name, "."):
 		return "it is hidden"
@@ -207,16 +214,22 @@ func (m *master) skip(name string) string {
 }
 
 // add asks for ports for files, in their order, and starts each as soon as it has one.
-func (m *master) add(files []string) error {
-	if len(files) == 0 {
+func (m *master) add(daemons []*daemon) error {
+	if len(daemons) == 0 {
 		return nil
 	}
-	var asked []*daemon
-	for _, name := range files {
+	for _, d := range daemons {
 		m.seq++
-		asked = append(asked, &daemon{m: m, file: name, seq: m.seq})
+		d.seq = m.seq
 	}
-	return m.pool.request(asked, m.granted)
+	return m.pool.request(daemons, m.granted)
+}
+
+// environment is what daemons have, without the key where a variable gave it to us.
+func (m *master) environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return m.KeyVariable != "" && strings.HasPrefix(v, m.KeyVariable+"=")
+	})
 }
 
 // granted starts a daemon that has a port; why is the pool's no.
@@ -228,7 +241,7 @@ func (m *master) granted(d *daemon, why error) {
 		m.Log("%s: %v", d.file, why)
 		d.outcome.Failure, d.outcome.Code = why.Error(), 1
 		m.addRow(d, 0)
-		m.over[d.file] = true
+		m.over[d.file] = d.info
 		return
 	}
 	if d.name != d.file {

@@ -327,6 +327,9 @@ func (p *pool) grant(in *input) (*input, error) {
 func (p *pool) remove(in *input) {
 	p.mu.Lock()
 	delete(p.inputs, in.ticket.ID)
+	if in.session != nil {
+		delete(in.session.grants, in.request)
+	}
 	p.mu.Unlock()
 	p.all.Done()
 	p.poke()
@@ -344,6 +347,7 @@ func (p *pool) streamOver(in *input, why error) {
 	if t != nil {
 		t.conn.SetWriteDeadline(time.Now().Add(plainTime))
 		t.say(message{Type: "closed", ID: in.request, Why: why.Error()})
+		t.conn.SetWriteDeadline(time.Time{})
 	}
 }
 

@@ -1,11 +1,9 @@
 package fleet
 
-import (
-	"slices"
-)
+import "os"
 
-// watch has files that come into the directory join, and stops those whose file goes. It returns when
-// the master is to end.
+// watch has files that come into the directory join, and stops those whose file goes, or is another one
+// now: that one is started when the old one has ended. It returns when the master is to end.
 func (m *master) watch() error {
 	changes, stop, err := changes(m.Dir)
 	if err != nil {
@@ -17,31 +15,39 @@ func (m *master) watch() error {
 		if err != nil {
 			return err
 		}
-		m.mu.Lock()
-		var come []string
-		for _, name := range files {
-			if m.daemons[name] == nil && !m.over[name] {
-				come = append(come, name)
-			}
-		}
-		for name, d := range m.daemons {
-			if !slices.Contains(files, name) {
-				d.stop(errFileGone)
-			}
-		}
-		for name := range m.over {
-			if !slices.Contains(files, name) {
-				delete(m.over, name) // should it come again, it is another one
-			}
-		}
-		m.mu.Unlock()
-		if err := m.add(come); err != nil {
+		if err := m.add(m.compare(files)); err != nil {
 			return err
 		}
 		select {
 		case <-changes:
+		case <-m.left:
 		case <-m.ctx.Done():
 			return nil
 		}
 	}
+}
+
+// compare returns which of the files have no daemon yet, and stops the daemons that have no file.
+func (m *master) compare(files []*daemon) (come []*daemon) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	there := map[string]os.FileInfo{}
+	for _, f := range files {
+		there[f.file] = f.info
+		over := m.over[f.file]
+		if m.daemons[f.file] == nil && (over == nil || !os.SameFile(over, f.info)) {
+			come = append(come, f)
+		}
+	}
+	for name, d := range m.daemons {
+		if fi := there[name]; fi == nil || !os.SameFile(fi, d.info) {
+			d.stop(errFileGone)
+		}
+	}
+	for name := range m.over {
+		if there[name] == nil {
+			delete(m.over, name)
+		}
+	}
+	return come
 }

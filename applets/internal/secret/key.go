@@ -153,6 +153,17 @@ func Literal(operand string) bool {
 	return operand != "-" && operand != "+" && !strings.HasPrefix(operand, "@") && (rest == "" || form != "env" && form != "fd")
 }
 
+// Variable is the variable that an operand names, or "".
+func Variable(operand string) string {
+	if operand == "+" {
+		return Environment
+	}
+	if name, ok := strings.CutPrefix(operand, "env:"); ok {
+		return name
+	}
+	return ""
+}
+
 // Text is the key itself, for a process of ours that is to have it. It is not to be shown.
 func (k Key) Text() []byte { return bytes.Clone(k.text) }
 

@@ -50,7 +50,19 @@ func Wait(ctx context.Context, o WaitOptions) error {
 		Key: o.Key, Purpose: secret.ForTrigger, Plain: o.Plain, Allow: o.Allow.Allows,
 		Line: o.Key.Equal, Handle: w.serve, Note: w.refuse,
 	}
-	if err := server.Serve(ctx, ln); err != nil {
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ctx, ln) }()
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+		select {
+		case err = <-served:
+		case <-time.After(lastWords):
+			// Somebody's data cannot be written, as nobody reads it. He is not told that it was.
+			return context.Cause(ctx)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	w.mu.Lock()
@@ -64,6 +76,9 @@ func Wait(ctx context.Context, o WaitOptions) error {
 		return err
 	}
 }
+
+// lastWords is how long it may take, at the end, to answer those who have proven the key.
+const lastWords = time.Second
 
 type waiter struct {
 	WaitOptions
