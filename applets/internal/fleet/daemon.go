@@ -79,7 +79,9 @@ func (d *daemon) run() {
 	d.outcome.Seconds = time.Since(d.began).Seconds()
 	d.m.running.Add(-1)
 	d.m.ended.Add(1)
-	if err := <-sent; err != nil && d.outcome.Failure == "" {
+	err := <-sent
+	d.outcome.Lost = err != nil
+	if err != nil && d.outcome.Failure == "" {
 		d.outcome.Failure = sock.Reason(err).Error()
 		if d.outcome.Code == 0 {
 			d.outcome.Code = 1

@@ -186,8 +186,19 @@ func (in *input) serve(ctx context.Context) {
 	}
 	server := &secret.Server{
 		Purpose: secret.ForPool, Allow: in.p.Allow.Allows, Note: in.p.noteDoor,
-		Tickets:  func(id secret.TicketID) (secret.Ticket, bool) { return in.ticket, id == in.ticket.ID },
-		Handle:   func(ctx context.Context, peer secret.Peer) { in.take(ctx, peer.Conn, peer.Addr) },
+		Tickets: func(id secret.TicketID) (secret.Ticket, bool) {
+			if id == in.ticket.ID {
+				return in.ticket, true
+			}
+			return in.p.sessionTicket(id) // its master may find the pool's own port closed
+		},
+		Handle: func(ctx context.Context, peer secret.Peer) {
+			if *peer.Ticket == in.ticket.ID {
+				in.take(ctx, peer.Conn, peer.Addr)
+			} else {
+				in.p.serve(ctx, peer)
+			}
+		},
 		Identity: in.p.identity, Gate: in.p.gate,
 	}
 	if err := server.Serve(ctx, in.ln); err != nil && ctx.Err() == nil {
@@ -318,7 +329,11 @@ func (in *input) setOutcome(o *outcome) {
 		in.outcome = o
 		close(in.told)
 		// The master waits for the end of the stream before it says so, or has given it up.
-		time.AfterFunc(time.Second, func() { in.over(errGivenUp) })
+		why := errDone
+		if o.Lost {
+			why = errGivenUp
+		}
+		time.AfterFunc(time.Second, func() { in.over(why) })
 	}
 }
 

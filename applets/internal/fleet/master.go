@@ -120,6 +120,9 @@ func Master(stop *life.Stop, o MasterOptions) error {
 		}
 	}
 	m.all.Wait()
+	if m.ctx.Err() == nil {
+		m.pool.finish()
+	}
 	if e := life.StopAll(m.Grace, m.hurry); e != nil {
 		m.Log("%v", e)
 	}
@@ -287,6 +290,19 @@ func (m *master) look() (stop func()) {
 	return func() { close(done); <-gone }
 }
 
+// places are where the pool can be found: at its own port, and at those of the daemons.
+func (m *master) places() []sock.Addr {
+	places := []sock.Addr{m.Addr}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, d := range m.daemons {
+		if len(places) < 4 && d.where != m.Addr {
+			places = append(places, d.where)
+		}
+	}
+	return places
+}
+
 // A poolSide is how a master speaks with its pool, over either wire.
 type poolSide interface {
 	// request asks for ports, and fills in what the daemons are to know. answered is called for each
@@ -298,8 +314,9 @@ type poolSide interface {
 	// done tells how a daemon ended, stderr what it had to say.
 	done(d *daemon)
 	stderr(d *daemon, line []byte)
-	// end says that there are no more daemons.
+	// end says that there are no more daemons, finish waits until the pool knows how they ended.
 	end() error
+	finish()
 	close()
 }
 

@@ -98,6 +98,10 @@ func Pool(ctx context.Context, o PoolOptions) error {
 		noMore()
 	}
 	p.wait(p.ctx, func() bool { return p.ended && len(p.inputs) == 0 && p.busy() == 0 })
+	// Masters hang up when they have heard that we know how their daemons ended.
+	polite, late := context.WithTimeout(p.ctx, 2*time.Second)
+	p.wait(polite, func() bool { return p.talking() == 0 })
+	late()
 	life.Notify("STOPPING=1")
 	p.cancel(errEnding)
 	noMore()
@@ -237,6 +241,16 @@ func (p *pool) ticket(id secret.TicketID) (secret.Ticket, bool) {
 	return secret.Ticket{}, false
 }
 
+// sessionTicket finds a session's ticket.
+func (p *pool) sessionTicket(id secret.TicketID) (secret.Ticket, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := p.sessions[id]; s != nil {
+		return s.ticket, true
+	}
+	return secret.Ticket{}, false
+}
+
 func (p *pool) serve(ctx context.Context, peer secret.Peer) {
 	defer peer.Conn.Close()
 	p.mu.Lock()
@@ -351,6 +365,16 @@ func (p *pool) streamOver(in *input, why error) {
 	}
 }
 
+// talking counts the sessions that have a connection. mu is held.
+func (p *pool) talking() (n int) {
+	for _, s := range p.sessions {
+		if s.talk != nil {
+			n++
+		}
+	}
+	return n
+}
+
 // busy counts the sessions that have more to say. mu is held.
 func (p *pool) busy() (n int) {
 	for _, s := range p.sessions {
@@ -374,6 +398,8 @@ type session struct {
 	grants map[int]*input // by the number of the request
 	over   bool
 	outage *time.Timer
+
+	requests sync.Mutex // one at a time, though they come over two connections
 }
 
 func (p *pool) newSession(peer net.Addr) *session {
@@ -394,6 +420,7 @@ func (s *session) serve(c net.Conn) {
 	s.p.mu.Lock()
 	old := s.talk
 	s.talk = t
+	s.p.sessions[s.ticket.ID] = s // which may just have been given up
 	if s.outage != nil {
 		s.outage.Stop()
 	}
@@ -419,13 +446,14 @@ func (s *session) serve(c net.Conn) {
 
 // leave is what becomes of a session whose connection is gone.
 func (s *session) leave(t *talk, err error) {
+	defer s.p.poke()
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
 	if s.talk != t {
 		return // taken up again meanwhile
 	}
 	s.talk = nil
-	if s.over {
+	if s.over && len(s.grants) == 0 {
 		delete(s.p.sessions, s.ticket.ID)
 		return
 	}
@@ -435,8 +463,10 @@ func (s *session) leave(t *talk, err error) {
 	s.outage = time.AfterFunc(s.p.ResumeTimeout, func() {
 		s.p.mu.Lock()
 		lost := s.talk == nil && !s.over
-		if lost {
+		if s.talk == nil {
 			delete(s.p.sessions, s.ticket.ID)
+		}
+		if lost {
 			s.p.lost = append(s.p.lost, s.host)
 		}
 		s.p.mu.Unlock()
@@ -491,6 +521,8 @@ func (s *session) granted(id int) *input {
 }
 
 func (s *session) request(m message) (*input, error) {
+	s.requests.Lock()
+	defer s.requests.Unlock()
 	if in := s.granted(m.ID); in != nil {
 		return in, nil // asked before, and the answer was lost
 	}

@@ -15,48 +15,113 @@ import (
 	"sockbox/applets/internal/sock"
 )
 
-// sessionPool is the pool as a master sees it over the channel.
+// sessionPool is the pool as a master sees it over the channel. A session whose connection breaks is
+// taken up again, by whoever is there to do it: see keep.
 type sessionPool struct {
-	m *master
+	m      *master
+	ticket *secret.Ticket // of the session, once there is one
 
 	mu      sync.Mutex
 	talk    *talk
-	ticket  *secret.Ticket // of the session, once there is one
-	answers chan message   // of the connection that there is
-	broken  chan struct{}  // closed when that is gone
-	why     error
+	answers chan message  // of the connection that there is
+	broken  chan struct{} // closed when that is gone
+	lost    error         // there is no session any more, and why
+	changed chan struct{} // closed when talk or lost is another
+	ended   bool          // the pool has heard that these were all
 	closed  bool
+	told    []message // how daemons ended: told again after a break, since nothing says that it was heard
 }
 
-// connect opens the session, or takes it up again.
+// connect opens the session.
 func (s *sessionPool) connect(retry time.Duration) error {
+	s.changed = make(chan struct{})
+	if err := s.dialSession(retry); err != nil {
+		return err
+	}
+	go s.keep()
+	return nil
+}
+
+// dialSession makes a connection for the session. Once the pool's own port is closed, the ports of
+// the daemons take the session's ticket too.
+func (s *sessionPool) dialSession(retry time.Duration) error {
 	m := s.m
 	var t *talk
-	err := m.again(m.ctx, retry, func(ctx context.Context) error {
-		c, err := sock.Dial(ctx, m.Addr, m.Dial)
-		if err != nil {
-			return err
+	err := m.again(m.ctx, retry, func(ctx context.Context) (err error) {
+		for _, a := range m.places() {
+			var c net.Conn
+			if c, err = sock.Dial(ctx, a, m.Dial); err != nil {
+				continue
+			}
+			var proven net.Conn
+			if s.ticket != nil {
+				proven, err = secret.DialTicket(ctx, c, *s.ticket)
+			} else {
+				proven, err = secret.Dial(ctx, c, m.Key, secret.ForPool)
+			}
+			if err != nil {
+				err = fmt.Errorf("%s: %w", a, sock.Reason(err))
+				continue
+			}
+			t = newTalk(proven)
+			if err = s.greet(t); err == nil {
+				return nil
+			}
 		}
-		var proven net.Conn
-		if s.ticket != nil {
-			proven, err = secret.DialTicket(ctx, c, *s.ticket)
-		} else {
-			proven, err = secret.Dial(ctx, c, m.Key, secret.ForPool)
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", m.Addr, sock.Reason(err))
-		}
-		t = newTalk(proven)
-		return s.greet(t)
+		return err
 	})
 	if err != nil {
 		return err
 	}
+	// A pool that hears nothing does not hold up the end.
+	context.AfterFunc(m.ctx, func() { t.conn.SetWriteDeadline(time.Now().Add(m.Grace + m.Linger + time.Second)) })
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.talk, s.answers, s.broken = t, make(chan message, 1), make(chan struct{})
-	s.mu.Unlock()
 	go s.listen(t, s.answers, s.broken)
+	if len(s.told) > 0 {
+		go t.say(s.told...)
+	}
+	close(s.changed)
+	s.changed = make(chan struct{})
 	return nil
+}
+
+// keep takes the session up again when its connection breaks, as long as that is of use. Before the
+// end a pool that is lost is the end of the master; after it the links tell what becomes of them.
+func (s *sessionPool) keep() {
+	m := s.m
+	for {
+		s.mu.Lock()
+		t, broken := s.talk, s.broken
+		s.mu.Unlock()
+		<-broken
+		t.conn.Close()
+		s.mu.Lock()
+		closed := s.closed
+		s.mu.Unlock()
+		if closed {
+			return
+		}
+		m.Note("%s: the session broke", m.Addr)
+		err := s.dialSession(m.ResumeTimeout)
+		if err == nil {
+			continue
+		}
+		if errors.Is(err, secret.ErrRefused) || errors.Is(err, os.ErrDeadlineExceeded) {
+			err = fmt.Errorf("%s: the pool is lost", m.Addr) // it was there, so this is no matter of time or of the key
+		}
+		s.mu.Lock()
+		s.lost = err
+		close(s.changed)
+		s.changed = make(chan struct{})
+		ended := s.ended
+		s.mu.Unlock()
+		if !ended {
+			m.cancel(err)
+		}
+		return
+	}
 }
 
 func (s *sessionPool) greet(t *talk) error {
@@ -80,13 +145,10 @@ func (s *sessionPool) greet(t *talk) error {
 
 // listen hears what the pool says, until the connection ends.
 func (s *sessionPool) listen(t *talk, answers chan<- message, broken chan<- struct{}) {
+	defer close(broken)
 	for {
 		m, err := t.hear()
 		if err != nil {
-			s.mu.Lock()
-			s.why = err
-			s.mu.Unlock()
-			close(broken)
 			return
 		}
 		switch m.Type {
@@ -103,44 +165,39 @@ func (s *sessionPool) listen(t *talk, answers chan<- message, broken chan<- stru
 	}
 }
 
-// ask says things that each have an answer, and calls answered with each, in their order. A session that
-// breaks meanwhile is taken up again, and what has no answer yet is said again.
-func (s *sessionPool) ask(questions []message, answered func(message) error) error {
-	m := s.m
-	for {
+// ask says things that each have an answer, and calls answered with each, in their order. When the
+// session breaks meanwhile, what has no answer yet is said again as soon as it has been taken up.
+func (s *sessionPool) ask(ctx context.Context, questions []message, answered func(message) error) error {
+	for len(questions) > 0 {
 		s.mu.Lock()
-		t, answers, broken := s.talk, s.answers, s.broken
+		t, answers, broken, changed, lost := s.talk, s.answers, s.broken, s.changed, s.lost
 		s.mu.Unlock()
+		if lost != nil {
+			return lost
+		}
 		go t.say(questions...) // answers come meanwhile; an error breaks the session
-		for len(questions) > 0 {
+		for alive := true; alive && len(questions) > 0; {
 			select {
 			case a := <-answers:
 				if err := answered(a); err != nil {
 					return err
 				}
 				questions = questions[1:]
-				continue
-			case <-m.ctx.Done():
-				return context.Cause(m.ctx)
 			case <-broken:
+				alive = false
+			case <-ctx.Done():
+				return context.Cause(ctx)
 			}
-			break
 		}
-		if len(questions) == 0 {
-			return nil
-		}
-		t.conn.Close()
-		s.mu.Lock()
-		why := s.why
-		s.mu.Unlock()
-		m.Note("%s: the session broke: %v", m.Addr, sock.Reason(why))
-		if err := s.connect(m.ResumeTimeout); err != nil {
-			if errors.Is(err, secret.ErrRefused) {
-				err = fmt.Errorf("%s: the pool does not know of us any more", m.Addr)
+		if len(questions) > 0 {
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return context.Cause(ctx)
 			}
-			return err
 		}
 	}
+	return nil
 }
 
 func (s *sessionPool) request(daemons []*daemon, answered func(*daemon, error)) error {
@@ -148,7 +205,7 @@ func (s *sessionPool) request(daemons []*daemon, answered func(*daemon, error)) 
 	for _, d := range daemons {
 		questions = append(questions, message{Type: "request", ID: d.seq, Daemon: d.file})
 	}
-	return s.ask(questions, func(a message) error {
+	return s.ask(s.m.ctx, questions, func(a message) error {
 		d := daemons[0]
 		daemons = daemons[1:]
 		switch {
@@ -161,7 +218,7 @@ func (s *sessionPool) request(daemons []*daemon, answered func(*daemon, error)) 
 		d.name, d.ticket, d.where = a.Name, *a.Ticket, s.m.Addr
 		if a.Port != 0 {
 			var err error
-			if d.where, err = at(s.talk.conn, a.Port); err != nil {
+			if d.where, err = at(s.conn(), a.Port); err != nil {
 				return err
 			}
 		}
@@ -182,29 +239,47 @@ func (s *sessionPool) dial(ctx context.Context, d *daemon) (net.Conn, error) {
 	return t, nil
 }
 
-// tell says what has no answer; what the pool does not hear of it does not know.
-func (s *sessionPool) tell(m message) {
+func (s *sessionPool) conn() net.Conn {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.talk.conn
+}
+
+func (s *sessionPool) done(d *daemon) {
+	o := d.outcome
+	m := message{Type: "done", ID: d.seq, Outcome: &o}
+	s.mu.Lock()
+	s.told = append(s.told, m)
 	t := s.talk
 	s.mu.Unlock()
 	t.say(m)
 }
 
-func (s *sessionPool) done(d *daemon) {
-	o := d.outcome
-	s.tell(message{Type: "done", ID: d.seq, Outcome: &o})
-}
-
+// stderr passes a line on; one that the pool does not hear is lost.
 func (s *sessionPool) stderr(d *daemon, line []byte) {
-	s.tell(message{Type: "stderr", ID: d.seq, Text: line})
+	s.mu.Lock()
+	t := s.talk
+	s.mu.Unlock()
+	t.say(message{Type: "stderr", ID: d.seq, Text: line})
 }
 
 func (s *sessionPool) end() error {
 	if s.m.ctx.Err() != nil { // the pool is told, and not asked
-		s.tell(message{Type: "end"})
+		s.mu.Lock()
+		t := s.talk
+		s.mu.Unlock()
+		t.say(message{Type: "end"})
 		return nil
 	}
-	return s.ask([]message{{Type: "end"}}, func(a message) error {
+	err := s.sayEnd(s.m.ctx)
+	s.mu.Lock()
+	s.ended = true // also when the answer was lost: who has it knows
+	s.mu.Unlock()
+	return err
+}
+
+func (s *sessionPool) sayEnd(ctx context.Context) error {
+	return s.ask(ctx, []message{{Type: "end"}}, func(a message) error {
 		if a.Type != "ended" {
 			return fmt.Errorf("%s: an answer that is none: %q", s.m.Addr, a.Type)
 		}
@@ -212,7 +287,18 @@ func (s *sessionPool) end() error {
 	})
 }
 
+// finish waits until the pool has heard how the daemons ended: it answers in the order in which it
+// hears.
+func (s *sessionPool) finish() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.m.ctx), secret.HandshakeTime)
+	defer cancel()
+	s.sayEnd(ctx)
+}
+
 func (s *sessionPool) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
 	if s.talk != nil {
 		s.talk.conn.Close()
 	}
@@ -275,6 +361,7 @@ func (p *plainPool) end() error {
 	return err
 }
 
+func (p *plainPool) finish()                {}
 func (p *plainPool) done(*daemon)           {}
 func (p *plainPool) stderr(*daemon, []byte) {}
 func (p *plainPool) close()                 {}

@@ -66,6 +66,7 @@ type outcome struct {
 	Failure  string  `json:"failure,omitempty"`
 	Seconds  float64 `json:"seconds"`
 	Restarts int     `json:"restarts"`
+	Lost     bool    `json:"lost,omitempty"` // not all that it printed was delivered
 }
 
 // status is the outcome in one word, or some.
