@@ -81,6 +81,7 @@ var (
 // Master runs the daemons until all have ended and the pool has all that they printed, or until stop
 // is asked. Then it has ended them, and given their output Linger to be delivered.
 func Master(stop *life.Stop, o MasterOptions) error {
+	o.Note, o.Log = oneLine(o.Note), oneLine(o.Log)
 	if err := life.Adopt(); err != nil {
 		o.Log("%v; what leaves its process group may be left behind", err)
 	}

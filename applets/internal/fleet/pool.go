@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -62,6 +63,7 @@ func (p *pool) firstTime(plain bool) time.Duration {
 // read, or until it is asked to end.
 func Pool(ctx context.Context, o PoolOptions) error {
 	stop := life.CatchSignals(ctx, false)
+	o.Note, o.Log = oneLine(o.Note), oneLine(o.Log)
 	p := &pool{
 		PoolOptions: o, gate: secret.NewGate(), report: report{JSON: o.JSON, Out: o.Out},
 		inputs: map[secret.TicketID]*input{}, sessions: map[secret.TicketID]*session{}, changed: make(chan struct{}, 1),
@@ -124,9 +126,6 @@ func Pool(ctx context.Context, o PoolOptions) error {
 	}
 	return err
 }
-
-// maxHost is the longest name of a host, RFC 1035's.
-const maxHost = 255
 
 var errEnding = errors.New("the pool is ending")
 
@@ -491,7 +490,7 @@ func (s *session) answer(t *talk, m message) error {
 	switch m.Type {
 	case "hello":
 		p.mu.Lock()
-		if s.host = m.Host[:min(len(m.Host), maxHost)]; s.host == "" {
+		if s.host = m.Host; s.host == "" {
 			s.host = sock.PeerName(s.peer)
 		}
 		p.mu.Unlock()
@@ -499,13 +498,15 @@ func (s *session) answer(t *talk, m message) error {
 	case "request":
 		in, err := s.request(m)
 		if err != nil {
-			p.log("%s: %s: %v", s.host, m.Daemon, err)
+			p.log("%s: %s: %v", s.host, shown(m.Daemon, maxDaemon), err)
 			return t.say(message{Type: "refuse", ID: m.ID, Why: err.Error()})
 		}
 		return t.say(message{Type: "grant", ID: m.ID, Name: in.name, Port: in.port(), Ticket: &in.ticket})
 	case "stderr":
 		if in := s.granted(m.ID); in != nil {
-			p.Stderr(in.name, m.Text)
+			for line := range bytes.SplitSeq(bytes.TrimSuffix(m.Text, []byte("\n")), []byte("\n")) { // else a line could have another's name in front
+				p.Stderr(in.name, line)
+			}
 		}
 	case "done":
 		if in := s.granted(m.ID); in != nil && m.Outcome != nil {
@@ -535,8 +536,8 @@ func (s *session) request(m message) (*input, error) {
 	if in := s.granted(m.ID); in != nil {
 		return in, nil // asked before, and the answer was lost
 	}
-	if m.Daemon == "" {
-		return nil, errors.New("a daemon has a name")
+	if m.Daemon == "" || len(m.Daemon) > maxDaemon {
+		return nil, fmt.Errorf("a daemon has a name of 1 to %d bytes", maxDaemon)
 	}
 	in, err := s.p.grant(&input{daemon: m.Daemon, from: s.host, peer: s.peer, session: s, request: m.ID})
 	if err != nil {

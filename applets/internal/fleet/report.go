@@ -125,7 +125,7 @@ func (r *report) tell() error {
 	t := tabwriter.NewWriter(r.Out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "NAME\tHOST\tSTATUS\tTIME\tMESSAGES\tBYTES\tRESTARTS\tLEFT\t")
 	for _, w := range r.rows {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%.1fs\t%d\t%d\t%d\t%d\t\n", w.Name, text.Printable(w.Host), text.Printable(w.Status), w.Seconds, w.Messages, w.Bytes, w.Restarts, w.Left)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%.1fs\t%d\t%d\t%d\t%d\t\n", text.Printable(w.Name), text.Printable(w.Host), text.Printable(w.Status), w.Seconds, w.Messages, w.Bytes, w.Restarts, w.Left)
 	}
 	if r.dropped > 0 {
 		fmt.Fprintf(t, "(and %d before these)\n", r.dropped)

@@ -13,6 +13,7 @@ import (
 
 	"sockbox/applets/internal/secret"
 	"sockbox/applets/internal/sock"
+	"sockbox/buffer"
 )
 
 // sessionPool is the pool as a master sees it over the channel. A session whose connection breaks is
@@ -214,6 +215,9 @@ func (s *sessionPool) request(daemons []*daemon, answered func(*daemon, error)) 
 		case a.Type == "refuse":
 			answered(d, fmt.Errorf("the pool refuses it: %s", a.Why))
 			return nil
+		}
+		if err := buffer.CheckName(a.Name); err != nil || a.Port < 0 || a.Port > 65535 {
+			return fmt.Errorf("%s: a grant that is none: name %q, port %d", s.m.Addr, shown(a.Name, buffer.MaxName), a.Port)
 		}
 		d.name, d.ticket, d.where = a.Name, *a.Ticket, s.m.Addr
 		if a.Port != 0 {

@@ -16,6 +16,7 @@ import (
 
 	"sockbox/applets/internal/secret"
 	"sockbox/applets/internal/sock"
+	"sockbox/applets/internal/text"
 	"sockbox/buffer"
 )
 
@@ -122,8 +123,37 @@ func (t *talk) hear() (m message, err error) {
 		}
 		break
 	}
-	err = json.Unmarshal(line, &m)
+	if err = json.Unmarshal(line, &m); err == nil {
+		m.tidy()
+	}
 	return m, err
+}
+
+const (
+	maxHost   = 255 // of the name of a host, RFC 1035's
+	maxDaemon = 255 // of the name of a file (NAME_MAX)
+	maxWhy    = 512
+)
+
+// tidy makes what people are shown fit for that, and bounds what is remembered: the other side has
+// the key, and may be broken all the same.
+func (m *message) tidy() {
+	m.Host, m.Why = shown(m.Host, maxHost), shown(m.Why, maxWhy)
+	if o := m.Outcome; o != nil {
+		o.Failure, o.Signal = shown(o.Failure, maxWhy), shown(o.Signal, 16)
+		o.Code, o.Restarts = min(max(o.Code, 0), 255), max(o.Restarts, 0)
+		o.Seconds = min(max(o.Seconds, 0), 1e9)
+	}
+}
+
+// shown is s as it may be shown, and at most n bytes of it.
+func shown(s string, n int) string {
+	return text.Printable(s[:min(len(s), n)])
+}
+
+// oneLine has what tells people something tell it in one line, whatever names are in it.
+func oneLine(tell func(format string, args ...any)) func(format string, args ...any) {
+	return func(format string, args ...any) { tell("%s", text.Printable(fmt.Sprintf(format, args...))) }
 }
 
 // A plainRequest is a line of the plain wire, behind the key.
