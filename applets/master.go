@@ -59,7 +59,7 @@ sockbox master --only 'vm*' --restart on-failure @/tmp/key 127.0.0.1 9999 /tmp/d
 			retry: 10 * time.Second, connectTimeout: 10 * time.Second, resume: 30 * time.Second, grace: 2 * time.Second, linger: 5 * time.Second,
 			restart: "never", stderr: "pass", capacity: 256 << 10, maxMessage: 64 << 10,
 		}
-		fs.StringSliceVar(&m.only, "only", nil, "run files that match `GLOB` only (may be given more than once)")
+		fs.StringArrayVar(&m.only, "only", nil, "run files that match `GLOB` only (may be given more than once)")
 		fs.BoolVar(&m.watch, "watch", false, "go on: files that come into DIR join, those that go are stopped")
 		cli.Choice(fs, &m.restart, "restart", "", "start a daemon again that has ended", "never", "on-failure", "always")
 		cli.Choice(fs, &m.stderr, "stderr", "", "show the daemons' standard error here, at the pool, or not at all", "pass", "forward", "discard")
