@@ -293,6 +293,9 @@ func (p *pool) servePlain(peer secret.Peer) {
 			fmt.Fprintf(peer.Conn, "%d\n", in.port())
 			return
 		}
+		p.log("%s: %s: %v", sock.PeerName(peer.Addr), r.name, err)
+		io.WriteString(peer.Conn, noRoom+"\n")
+		return
 	}
 	p.log("%s: %v", sock.PeerName(peer.Addr), err)
 	io.WriteString(peer.Conn, secret.RefusedLine)

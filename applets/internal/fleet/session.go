@@ -342,6 +342,10 @@ func (p *plainPool) request(daemons []*daemon, answered func(*daemon, error)) er
 		}
 		var port int
 		if _, err := fmt.Sscanf(answer, "%d", &port); err != nil || port < 1 || port > 65535 {
+			if answer == noRoom {
+				answered(d, fmt.Errorf("the pool refuses it: it has no room"))
+				continue
+			}
 			if answer+"\n" == secret.RefusedLine {
 				return fmt.Errorf("%s: %w", p.m.Addr, secret.ErrRefused)
 			}

@@ -46,6 +46,7 @@ import (
 //
 //	KEY:NAME:HOST:PORT  ->
 //	                    <-  the number of a port, where NAME's lines are taken, from one peer, once
+//	                        or NO, for another key or what is no request, or NO ROOM
 //	ENDKEYEND           ->
 type message struct {
 	Type    string         `json:"type"`
@@ -186,8 +187,14 @@ func parsePlain(key secret.Key, line []byte) (r plainRequest, ok bool, err error
 	if len(host) > 1 && host[0] == '[' && host[len(host)-1] == ']' {
 		host = host[1 : len(host)-1]
 	}
+	if len(name) > maxDaemon || len(host) > maxHost {
+		return r, true, fmt.Errorf("a name has at most %d bytes", maxDaemon)
+	}
 	return plainRequest{name: name, host: host}, true, nil
 }
+
+// noRoom answers a request on the plain wire for which there is no port or no name.
+const noRoom = "NO ROOM"
 
 // plainTime is how long an answer on the plain wire may take.
 const plainTime = 10 * time.Second
