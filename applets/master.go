@@ -178,7 +178,9 @@ func (m *master) run(ctx context.Context, c *cli.Call) error {
 	if sig := guarded.Signal(); sig != 0 {
 		life.RaiseAgain(sig)
 	}
+	var here *fleet.HereError
 	switch {
+	case errors.As(err, &here):
 	case errors.Is(err, secret.ErrRefused):
 		return cli.Hint(err, "the pool there has another key; compare the two")
 	case errors.Is(err, secret.ErrForeign):

@@ -70,6 +70,11 @@ const (
 	StderrDiscard
 )
 
+// A HereError is about what is on this side: the directory, or the joblog.
+type HereError struct{ error }
+
+func (e *HereError) Unwrap() error { return e.error }
+
 var (
 	// ErrFailed says that not all daemons have ended with 0.
 	ErrFailed = errors.New("not all daemons have ended with 0")
@@ -98,6 +103,9 @@ func Master(stop *life.Stop, o MasterOptions) error {
 	}
 	if err == nil {
 		err = m.report.openJoblog(o.Joblog)
+	}
+	if err != nil {
+		err = &HereError{err}
 	}
 	if err == nil {
 		err = m.connect()

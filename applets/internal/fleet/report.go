@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"sockbox/applets/internal/sock"
 	"sockbox/applets/internal/text"
 )
 
@@ -75,7 +76,7 @@ func (r *report) openJoblog(path string) error {
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o666)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", path, sock.Reason(err))
 	}
 	r.Joblog = f
 	_, err = io.WriteString(f, joblogHead)
