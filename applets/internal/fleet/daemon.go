@@ -32,9 +32,10 @@ type daemon struct {
 	seq  int
 
 	// What the pool has said.
-	name   string
-	where  sock.Addr
-	ticket secret.Ticket
+	name    string
+	where   sock.Addr
+	ticket  secret.Ticket
+	longest int // message that it takes, in bytes; 0 = any
 
 	ctx    context.Context // ends when this one is to be stopped
 	stop   context.CancelCauseFunc
@@ -54,7 +55,11 @@ func (d *daemon) begin() {
 	d.ctx, d.stop = context.WithCancelCause(d.m.ctx)
 	d.sends, d.giveUp = context.WithCancelCause(context.Background())
 	d.began = time.Now()
-	d.queue = buffer.NewQueue(buffer.QueueOptions{Capacity: d.m.Capacity, MaxMessage: d.m.MaxMessage})
+	most := d.m.MaxMessage
+	if d.longest > 0 {
+		most = min(most, d.longest)
+	}
+	d.queue = buffer.NewQueue(buffer.QueueOptions{Capacity: d.m.Capacity, MaxMessage: most})
 }
 
 // run runs the program until it is not started again, and returns when the pool has what it printed,
@@ -286,11 +291,14 @@ func (d *daemon) send(ctx context.Context) error {
 	for {
 		conn, err := d.connect(ctx)
 		if err == nil {
-			pause = 0
+			up, moved := time.Now(), d.queue.Counts().Out
 			if err = out.Run(ctx, conn); err == nil {
 				return nil
 			}
-			lost = time.Now()
+			// A link that does nothing but break is none, though the pool can be reached.
+			if time.Since(up) > time.Second || d.queue.Counts().Out != moved {
+				pause, lost = 0, time.Now()
+			}
 			if bye := (*link.ByeError)(nil); errors.As(err, &bye) {
 				return err
 			}

@@ -504,7 +504,7 @@ func (s *session) answer(t *talk, m message) error {
 			p.log("%s: %s: %v", s.host, shown(m.Daemon, maxDaemon), err)
 			return t.say(message{Type: "refuse", ID: m.ID, Why: err.Error()})
 		}
-		return t.say(message{Type: "grant", ID: m.ID, Name: in.name, Port: in.port(), Ticket: &in.ticket})
+		return t.say(message{Type: "grant", ID: m.ID, Name: in.name, Port: in.port(), Max: p.longest(), Ticket: &in.ticket})
 	case "stderr":
 		if in := s.granted(m.ID); in != nil {
 			for line := range bytes.SplitSeq(bytes.TrimSuffix(m.Text, []byte("\n")), []byte("\n")) { // else a line could have another's name in front
@@ -526,6 +526,10 @@ func (s *session) answer(t *talk, m message) error {
 	}
 	return nil
 }
+
+// longest is the message that a master may send. What is longer than MaxMessage would be cut here, and
+// half the capacity is what is sure to fit: a message that is coming in takes more room than it has bytes.
+func (p *pool) longest() int { return min(p.MaxMessage, max(p.Capacity/2, 1)) }
 
 func (s *session) granted(id int) *input {
 	s.p.mu.Lock()

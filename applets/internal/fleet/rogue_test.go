@@ -151,7 +151,7 @@ func TestOddMaster(t *testing.T) {
 }
 
 // servePool is a pool that answers a master's messages with what is made of them, and nothing else.
-func servePool(t *testing.T, answer func(message) []message) sock.Addr {
+func servePool(t *testing.T, answer func(message) []message, tickets ...secret.Ticket) sock.Addr {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -159,13 +159,17 @@ func servePool(t *testing.T, answer func(message) []message) sock.Addr {
 	}
 	server := &secret.Server{
 		Key: key(t, "k"), Purpose: secret.ForPool, Allow: func(net.Addr) bool { return true }, Note: func(net.Addr, error) {},
+		Tickets: func(id secret.TicketID) (secret.Ticket, bool) {
+			i := slices.IndexFunc(tickets, func(k secret.Ticket) bool { return k.ID == id })
+			return append(tickets, secret.Ticket{})[max(i, 0)], i >= 0
+		},
 		Handle: func(ctx context.Context, p secret.Peer) {
 			defer p.Conn.Close()
 			p.Conn.SetDeadline(time.Time{})
 			stop := context.AfterFunc(ctx, func() { p.Conn.Close() })
 			defer stop()
 			k := newTalk(p.Conn)
-			for {
+			for p.Ticket == nil { // who shows a ticket is not heard
 				m, err := k.hear()
 				if err != nil || k.say(answer(m)...) != nil {
 					return
@@ -240,6 +244,33 @@ func TestOddPool(t *testing.T) {
 			var w row
 			if json.Unmarshal(bytes.SplitN(report.Bytes(), []byte("\n"), 2)[0], &w); w.Name != "" && (w.Messages > 0 || w.Name != "d" || len(w.Status) > 600) {
 				t.Errorf("%+v", w)
+			}
+		})
+	}
+}
+
+// A pool that does not answer, and one that hangs up on every link, is given up in time.
+func TestDeafPool(t *testing.T) {
+	for name, deafTo := range map[string]string{"request": "request", "end": "end", "link": ""} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ticket, link := secret.NewTicket(), secret.NewTicket()
+			at := servePool(t, func(m message) []message {
+				switch {
+				case m.Type == deafTo:
+				case m.Type == "hello":
+					return []message{{Type: "welcome", Ticket: &ticket}}
+				case m.Type == "request":
+					return []message{{Type: "grant", ID: m.ID, Name: "d", Ticket: &link}}
+				case m.Type == "end":
+					return []message{{Type: "ended"}}
+				}
+				return nil
+			}, link)
+			var notes said
+			err := runMaster(t, MasterOptions{Addr: at, Note: notes.note, Log: notes.note})
+			if err == nil || strings.Contains(err.Error(), "too long") {
+				t.Errorf("ended with %v", err)
 			}
 		})
 	}

@@ -167,7 +167,8 @@ func (s *sessionPool) listen(t *talk, answers chan<- message, broken chan<- stru
 }
 
 // ask says things that each have an answer, and calls answered with each, in their order. When the
-// session breaks meanwhile, what has no answer yet is said again as soon as it has been taken up.
+// session breaks meanwhile, what has no answer yet is said again as soon as it has been taken up. A
+// pool that does not answer, as one that was stopped, breaks it too: its kernel keeps the connection.
 func (s *sessionPool) ask(ctx context.Context, questions []message, answered func(message) error) error {
 	for len(questions) > 0 {
 		s.mu.Lock()
@@ -186,6 +187,9 @@ func (s *sessionPool) ask(ctx context.Context, questions []message, answered fun
 				questions = questions[1:]
 			case <-broken:
 				alive = false
+			case <-time.After(max(s.m.ResumeTimeout, secret.HandshakeTime)):
+				s.m.Note("%s: no answer", s.m.Addr)
+				t.conn.Close()
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
@@ -219,7 +223,7 @@ func (s *sessionPool) request(daemons []*daemon, answered func(*daemon, error)) 
 		if err := buffer.CheckName(a.Name); err != nil || a.Port < 0 || a.Port > 65535 {
 			return fmt.Errorf("%s: a grant that is none: name %q, port %d", s.m.Addr, shown(a.Name, buffer.MaxName), a.Port)
 		}
-		d.name, d.ticket, d.where = a.Name, *a.Ticket, s.m.Addr
+		d.name, d.ticket, d.where, d.longest = a.Name, *a.Ticket, s.m.Addr, a.Max
 		if a.Port != 0 {
 			var err error
 			if d.where, err = at(s.conn(), a.Port); err != nil {

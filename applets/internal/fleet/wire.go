@@ -27,7 +27,7 @@ import (
 //	{"type":"hello","host":"web1"}          ->
 //	                                        <-  {"type":"welcome","ticket":"…"}
 //	{"type":"request","id":1,"daemon":"d"}  ->
-//	                                        <-  {"type":"grant","id":1,"name":"d","port":12345,"ticket":"…"}
+//	                                        <-  {"type":"grant","id":1,"name":"d","port":12345,"max":65536,"ticket":"…"}
 //	                                        or  {"type":"refuse","id":1,"why":"…"}
 //	{"type":"end"}                          ->
 //	                                        <-  {"type":"ended"}
@@ -55,6 +55,7 @@ type message struct {
 	Daemon  string         `json:"daemon,omitempty"`
 	Name    string         `json:"name,omitempty"`
 	Port    int            `json:"port,omitempty"`
+	Max     int            `json:"max,omitempty"` // bytes that a message may have
 	Ticket  *secret.Ticket `json:"ticket,omitempty"`
 	Why     string         `json:"why,omitempty"`
 	Text    []byte         `json:"text,omitempty"`
