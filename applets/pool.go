@@ -201,7 +201,7 @@ func tagged(c *cli.Call) func(name string, line []byte) {
 		out = text.Harmless(out)
 	}
 	var mu sync.Mutex
-	return func(name string, line []byte) {
+	return func(name string, line []byte) error {
 		mu.Lock()
 		defer mu.Unlock()
 		fmt.Fprintf(out, "[%s] %s\n", name, line)
