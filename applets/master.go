@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -151,6 +152,8 @@ func (m *master) run(ctx context.Context, c *cli.Call) error {
 		switch {
 		case err != nil:
 			return err
+		case end.Signal == syscall.SIGPIPE: // which the Go runtime does not let a process raise
+			return cli.Output(syscall.EPIPE)
 		case end.Signal != 0:
 			life.RaiseAgain(end.Signal)
 		}

@@ -133,7 +133,8 @@ func (p *pool) run(ctx context.Context, c *cli.Call) error {
 		return err
 	}
 	o.Note = options.Note(c, p.verbose)
-	o.Stderr = tagged(c)
+	tell := tagged(c)
+	o.Stderr = func(name string, line []byte) { tell(name, line) } // that nobody reads it is no end
 	if c.Quiet {
 		o.Out = nil
 	}
@@ -195,7 +196,7 @@ func printer(c *cli.Call) func(name string, l *buffer.Lease) error {
 }
 
 // tagged prints lines of daemons' standard error, each with its daemon's name.
-func tagged(c *cli.Call) func(name string, line []byte) {
+func tagged(c *cli.Call) func(name string, line []byte) error {
 	out := io.Writer(c.Stderr)
 	if cli.IsTerminal(out) {
 		out = text.Harmless(out)
@@ -204,6 +205,7 @@ func tagged(c *cli.Call) func(name string, line []byte) {
 	return func(name string, line []byte) error {
 		mu.Lock()
 		defer mu.Unlock()
-		fmt.Fprintf(out, "[%s] %s\n", name, line)
+		_, err := fmt.Fprintf(out, "[%s] %s\n", name, line)
+		return cli.Output(err)
 	}
 }

@@ -267,8 +267,8 @@ func (d *daemon) complaints(in io.ReadCloser) {
 			text := strings.TrimSuffix(string(line), "\n")
 			if d.m.Stderr == StderrForward {
 				d.m.pool.stderr(d, []byte(text))
-			} else {
-				d.m.Line(d.name, []byte(text))
+			} else if err := d.m.Line(d.name, []byte(text)); err != nil {
+				d.m.cancel(err)
 			}
 		}
 		line = line[:0]

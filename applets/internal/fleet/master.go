@@ -42,7 +42,7 @@ type MasterOptions struct {
 	Capacity      int           // bytes that wait for the pool, of each daemon
 	MaxMessage    int
 
-	Line func(name string, line []byte)           // gets the lines of stderr
+	Line func(name string, line []byte) error     // gets the lines of stderr; an error ends it all
 	Note func(format string, args ...any)         // for the curious
 	Log  func(format string, args ...any)         // for everybody
 	Look func(running, ended int, messages int64) // how it goes, some times a second; nil = nobody looks
@@ -86,6 +86,7 @@ var (
 // Master runs the daemons until all have ended and the pool has all that they printed, or until stop
 // is asked. Then it has ended them, and given their output Linger to be delivered.
 func Master(stop *life.Stop, o MasterOptions) error {
+	life.CatchPipe() // daemons are ended, though nobody reads what they say
 	o.Note, o.Log = oneLine(o.Note), oneLine(o.Log)
 	if err := life.Adopt(); err != nil {
 		o.Log("%v; what leaves its process group may be left behind", err)

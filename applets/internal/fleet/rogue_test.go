@@ -201,7 +201,7 @@ func runMaster(t *testing.T, o MasterOptions) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(context.Background(), 20*time.Second, errors.New("it takes too long"))
 	defer cancel()
-	o.Line = func(string, []byte) {}
+	o.Line = func(string, []byte) error { return nil }
 	return Master(life.CatchSignals(ctx, false), o)
 }
 
