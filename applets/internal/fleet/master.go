@@ -143,7 +143,7 @@ func Master(stop *life.Stop, o MasterOptions) error {
 	if cause := context.Cause(m.ctx); cause != nil {
 		err = cause
 	}
-	if err == nil && m.report.failed {
+	if err == nil && m.report.sum.Failed > 0 {
 		return ErrFailed
 	}
 	return m.because(err)
