@@ -74,7 +74,7 @@ func (r *report) add(w row) error {
 		return nil
 	}
 	// The columns of GNU parallel's --joblog, which there are programs for.
-	_, err := fmt.Fprintf(r.Joblog, "%d\t%s\t%.3f\t%.3f\t%d\t%d\t%d\t%s\t%s\n", w.seq, text.Printable(w.Host),
+	_, err := fmt.Fprintf(r.Joblog, "%d\t%s\t%.3f\t%.3f\t%d\t%d\t%d\t%d\t%s\n", w.seq, text.Printable(w.Host),
 		float64(w.Start.UnixMilli())/1000, w.Seconds, w.Bytes, 0, w.Code, signalNumber(w.Signal), text.Printable(w.Daemon))
 	return err
 }
