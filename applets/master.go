@@ -185,7 +185,7 @@ func (m *master) run(ctx context.Context, c *cli.Call) error {
 	switch {
 	case errors.As(err, &here):
 	case errors.Is(err, secret.ErrRefused):
-		return cli.Hint(err, "the pool there has another key; compare the two")
+		return cli.Hint(err, "the pool there has another key, or is a trigger-wait; compare the two keys")
 	case errors.Is(err, secret.ErrForeign):
 		return cli.Hint(err, "what listens there is no pool, or one that takes clear lines only (--plain)")
 	case sock.Refused(err):
