@@ -118,8 +118,12 @@ func Pool(ctx context.Context, o PoolOptions) error {
 	switch {
 	case p.failure != nil:
 		return p.failure
-	case err == nil && len(p.lost) > 0:
-		return fmt.Errorf("%s: the master was lost", strings.Join(p.lost, ", "))
+	case err == nil && p.gone > 0:
+		hosts := strings.Join(p.lost, ", ")
+		if more := p.gone - len(p.lost); more > 0 {
+			hosts += fmt.Sprintf(" and %d more", more)
+		}
+		return fmt.Errorf("%s: the master was lost", hosts)
 	case err == nil && p.broken > 0:
 		return fmt.Errorf("the streams of %d daemons broke off", p.broken)
 	case err == nil && p.left > 0 && !p.Discard:
@@ -146,7 +150,8 @@ type pool struct {
 	seq      int
 	left     int
 	broken   int      // streams that broke off
-	lost     []string // hosts of masters that went away before their end
+	lost     []string // hosts of masters that went away before their end, the first few
+	gone     int      // how many masters did
 	ended    bool
 	failure  error
 	changed  chan struct{}
@@ -479,7 +484,9 @@ func (s *session) leave(t *talk, err error) {
 			delete(s.p.sessions, s.ticket.ID)
 		}
 		if lost {
-			s.p.lost = append(s.p.lost, s.host)
+			if s.p.gone++; len(s.p.lost) < 5 {
+				s.p.lost = append(s.p.lost, s.host)
+			}
 		}
 		s.p.mu.Unlock()
 		if lost { // it cannot say any more that this was all
@@ -553,6 +560,8 @@ func (s *session) request(m message) (*input, error) {
 	}
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
-	s.grants[m.ID] = in
+	if s.p.inputs[in.ticket.ID] == in { // else it is over already
+		s.grants[m.ID] = in
+	}
 	return in, nil
 }

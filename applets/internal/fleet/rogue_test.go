@@ -150,6 +150,26 @@ func TestOddMaster(t *testing.T) {
 	}
 }
 
+// Of masters that go away without a word a pool that is kept remembers how many there were, and no more.
+func TestLostMasters(t *testing.T) {
+	var notes said
+	addr, stop := startPool(t, PoolOptions{Keep: true, ResumeTimeout: 10 * time.Millisecond, Note: func(string, ...any) {}, Log: notes.note})
+	for i := range 20 {
+		m := joinPool(t, addr)
+		m.ask(t, message{Type: "hello", Host: fmt.Sprintf("host%d", i)})
+		m.conn.Close()
+	}
+	for range 200 {
+		if len(notes.all()) == 20 {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if err := stop(); err == nil || !strings.HasSuffix(err.Error(), " and 15 more: the master was lost") {
+		t.Errorf("%v", err)
+	}
+}
+
 // servePool is a pool that answers a master's messages with what is made of them, and nothing else.
 func servePool(t *testing.T, answer func(message) []message, tickets ...secret.Ticket) sock.Addr {
 	t.Helper()
