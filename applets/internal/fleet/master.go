@@ -103,10 +103,9 @@ func Master(stop *life.Stop, o MasterOptions) error {
 		err = fmt.Errorf("%s: no file in it can be executed", m.Dir)
 	}
 	if err == nil {
-		err = m.report.openJoblog(o.Joblog)
-	}
-	if err != nil {
-		err = &HereError{err}
+		if err = m.report.openJoblog(o.Joblog); err != nil {
+			err = &HereError{err}
+		}
 	}
 	if err == nil {
 		err = m.connect()
@@ -183,7 +182,7 @@ func (m *master) because(err error) error {
 func (m *master) list() ([]*daemon, error) {
 	entries, err := os.ReadDir(m.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", m.Dir, sock.Reason(err))
+		return nil, &HereError{fmt.Errorf("%s: %w", m.Dir, sock.Reason(err))}
 	}
 	var daemons []*daemon
 	for _, e := range entries {
