@@ -37,6 +37,9 @@ type daemon struct {
 	ticket  secret.Ticket
 	longest int // message that it takes, in bytes; 0 = any
 
+	tried     chan struct{} // closed when there is a connection to where it goes, or one could not be made
+	triedOnce func()
+
 	ctx    context.Context // ends when this one is to be stopped
 	stop   context.CancelCauseFunc
 	sends  context.Context // ends when nothing more is to be delivered
@@ -55,6 +58,8 @@ func (d *daemon) begin() {
 	d.ctx, d.stop = context.WithCancelCause(d.m.ctx)
 	d.sends, d.giveUp = context.WithCancelCause(context.Background())
 	d.began = time.Now()
+	d.tried = make(chan struct{})
+	d.triedOnce = sync.OnceFunc(func() { close(d.tried) })
 	most := d.m.MaxMessage
 	if d.longest > 0 {
 		most = min(most, d.longest)
@@ -318,6 +323,7 @@ func (d *daemon) send(ctx context.Context) error {
 
 // connect makes one try at a connection.
 func (d *daemon) connect(ctx context.Context) (net.Conn, error) {
+	defer d.triedOnce()
 	select {
 	case d.m.dials <- struct{}{}:
 	case <-ctx.Done():

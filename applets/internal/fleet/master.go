@@ -91,7 +91,7 @@ func Master(stop *life.Stop, o MasterOptions) error {
 	if err := life.Adopt(); err != nil {
 		o.Log("%v; what leaves its process group may be left behind", err)
 	}
-	m := &master{MasterOptions: o, report: report{JSON: o.JSON, Out: o.Out}, daemons: map[string]*daemon{}, over: map[string]os.FileInfo{}, skipped: map[string]string{}, left: make(chan struct{}, 1), dials: make(chan struct{}, 4)}
+	m := &master{MasterOptions: o, report: report{JSON: o.JSON, Out: o.Out}, daemons: map[string]*daemon{}, over: map[string]os.FileInfo{}, skipped: map[string]string{}, left: make(chan struct{}, 1), dials: make(chan struct{}, maxDials)}
 	boundMemory()
 	m.ctx, m.cancel = context.WithCancelCause(context.Background())
 	defer m.cancel(nil)
@@ -226,7 +226,12 @@ func (m *master) skip(name string, fi os.FileInfo, err error) string {
 	return "--only leaves it out"
 }
 
-// add asks for ports for files, in their order, and starts each as soon as it has one.
+// maxDials is how many data links are made at a time. A pool takes hardly more from one address at once.
+const maxDials = 8
+
+// add asks for ports for files, in their order, and starts each as soon as it has one. It asks for no
+// more than can be connected to at once: a port that waits longer than 10 s is taken back, and a link
+// takes some round trips, of which each may be a second.
 func (m *master) add(daemons []*daemon) error {
 	if len(daemons) == 0 {
 		return nil
@@ -235,7 +240,19 @@ func (m *master) add(daemons []*daemon) error {
 		m.seq++
 		d.seq = m.seq
 	}
-	return m.pool.request(daemons, m.granted)
+	for some := range slices.Chunk(daemons, maxDials) {
+		if err := m.pool.request(some, m.granted); err != nil {
+			return err
+		}
+		for _, d := range some {
+			select {
+			case <-d.tried:
+			case <-m.ctx.Done():
+				return context.Cause(m.ctx)
+			}
+		}
+	}
+	return nil
 }
 
 // environment is what daemons have, without the key where a variable gave it to us.
@@ -251,6 +268,7 @@ func (m *master) granted(d *daemon, why error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if why != nil {
+		d.triedOnce()
 		if m.Watch { // it is asked again; there may be room then
 			m.refused = true
 			if m.skipped[d.file] != why.Error() {
