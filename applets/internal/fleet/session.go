@@ -340,6 +340,10 @@ func (p *plainPool) say(line func(local net.Addr) ([]byte, error)) (answer strin
 
 func (p *plainPool) request(daemons []*daemon, answered func(*daemon, error)) error {
 	for _, d := range daemons {
+		if err := plainName(d.file); err != nil {
+			answered(d, err)
+			continue
+		}
 		answer, c, err := p.say(func(local net.Addr) ([]byte, error) { return plainLine(p.m.Key, d.file, local) })
 		if err != nil {
 			return err

@@ -219,10 +219,18 @@ func plainLine(key secret.Key, name string, local net.Addr) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if strings.ContainsAny(name, ":\n\r") {
-		return nil, fmt.Errorf("%q: a name with a colon or a line's end in it cannot go over the plain wire", name)
+	if err := plainName(name); err != nil {
+		return nil, err
 	}
 	return fmt.Appendf(line[:len(line)-1], ":%s:%s", name, local), nil
+}
+
+// plainName tells whether a daemon's name can be said.
+func plainName(name string) error {
+	if strings.ContainsAny(name, ":\n\r") {
+		return errors.New("a name with a colon or a line's end in it cannot go over the plain wire")
+	}
+	return nil
 }
 
 func plainEnd(key secret.Key) ([]byte, error) {
