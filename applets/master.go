@@ -32,7 +32,7 @@ and the pool has what they printed, and says how they did.
 
 Each runs in a process group of its own, with stdin empty and with SOCKBOX_NAME,
 SOCKBOX_HOST and SOCKBOX_PORT in its environment: what the pool calls it, and where
-its output goes. Its standard error is shown with its name in front. What it prints is
+its output goes (the endpoint and nothing, where that has no port). Its standard error is shown with its name in front. What it prints is
 delivered once and in order over breaks of the connection; when the pool takes no
 more, it waits as it would for a full pipe. Many programs collect what they print
 unless it goes to a terminal: --pty gives them one.

@@ -29,7 +29,7 @@ Wait on PORT for a "master" that has the same KEY, on this host or another one. 
 each of its daemons an input is opened that is called like the daemon: what the
 daemon prints is a message a line there, for "read". A name that is in use gets the
 master's host behind it, as in vmstat@web1, and a number if need be; bytes that a
-name cannot have become "-".
+name cannot have become "-", and "_" where it begins.
 
 When a master has said that these are all, no more connections are taken, and pool
 leaves when the daemons have ended and what they printed has been read (--discard:
