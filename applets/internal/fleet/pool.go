@@ -71,6 +71,9 @@ func Pool(ctx context.Context, o PoolOptions) error {
 	}
 	boundMemory()
 	var err error
+	if _, err = buffer.Names(); err != nil { // where nothing can be held every daemon would be refused
+		return err
+	}
 	if p.identity, err = secret.NewIdentity(); err != nil {
 		return err
 	}
