@@ -182,7 +182,10 @@ func (m *master) run(ctx context.Context, c *cli.Call) error {
 		life.RaiseAgain(sig)
 	}
 	var here *fleet.HereError
+	var unheard *fleet.UnheardError
 	switch {
+	case errors.As(err, &unheard):
+		return cli.Silent(err)
 	case errors.As(err, &here):
 	case errors.Is(err, secret.ErrRefused):
 		return cli.Hint(err, "the pool there has another key, or is a trigger-wait; compare the two keys")

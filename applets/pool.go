@@ -2,6 +2,7 @@ package applets
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -147,7 +148,11 @@ func (p *pool) run(ctx context.Context, c *cli.Call) error {
 	}
 	o.Ready = func(a net.Addr) error { return options.TellPort(c, p.printPort, o.Addr, a) }
 	p.Notice(c, o.Addr)
-	return fleet.Pool(ctx, o)
+	err = fleet.Pool(ctx, o)
+	if unheard := (*fleet.UnheardError)(nil); errors.As(err, &unheard) {
+		err = cli.Silent(err)
+	}
+	return err
 }
 
 // ports reads --data-ports.

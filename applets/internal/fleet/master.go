@@ -85,9 +85,8 @@ var (
 
 // Master runs the daemons until all have ended and the pool has all that they printed, or until stop
 // is asked. Then it has ended them, and given their output Linger to be delivered.
-func Master(stop *life.Stop, o MasterOptions) error {
+func Master(stop *life.Stop, o MasterOptions) (err error) {
 	life.CatchPipe() // daemons are ended, though nobody reads what they say
-	o.Note, o.Log = oneLine(o.Note), oneLine(o.Log)
 	if err := life.Adopt(); err != nil {
 		o.Log("%v; what leaves its process group may be left behind", err)
 	}
@@ -95,6 +94,15 @@ func Master(stop *life.Stop, o MasterOptions) error {
 	boundMemory()
 	m.ctx, m.cancel = context.WithCancelCause(context.Background())
 	defer m.cancel(nil)
+	out := newOutlet(m.ctx, o.Grace)
+	defer func() { err = out.heard(err) }()
+	m.Note, m.Log = out.oneLine(o.Note), out.oneLine(o.Log)
+	m.Line = func(name string, line []byte) error { return out.do(func() error { return o.Line(name, line) }) }
+	if o.Look != nil {
+		m.Look = func(running, ended int, messages int64) {
+			out.do(func() error { o.Look(running, ended, messages); return nil })
+		}
+	}
 	unhook := context.AfterFunc(stop.Context(), func() { m.cancel(errStopped) })
 	defer unhook()
 	m.hurry = stop.Hurry()
@@ -136,7 +144,7 @@ func Master(stop *life.Stop, o MasterOptions) error {
 		m.Log("%v", e)
 	}
 	look()
-	if e := m.report.tell(); err == nil {
+	if e := out.do(m.report.tell); err == nil {
 		err = e
 	}
 	if cause := context.Cause(m.ctx); cause != nil {

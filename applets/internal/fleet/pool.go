@@ -61,16 +61,20 @@ func (p *pool) firstTime(plain bool) time.Duration {
 
 // Pool takes daemons' streams until a master has said that there are no more and what came has been
 // read, or until it is asked to end.
-func Pool(ctx context.Context, o PoolOptions) error {
+func Pool(ctx context.Context, o PoolOptions) (err error) {
 	stop := life.CatchSignals(ctx, false)
 	life.CatchPipe() // masters are to be told
-	o.Note, o.Log = oneLine(o.Note), oneLine(o.Log)
 	p := &pool{
 		PoolOptions: o, gate: secret.NewGate(), report: report{JSON: o.JSON, Out: o.Out},
 		inputs: map[secret.TicketID]*input{}, sessions: map[secret.TicketID]*session{}, changed: make(chan struct{}, 1),
 	}
+	p.ctx, p.cancel = context.WithCancelCause(stop.Context())
+	defer p.cancel(nil)
+	out := newOutlet(stop.Context(), o.Grace)
+	defer func() { err = out.heard(err) }()
+	p.Note, p.Log = out.oneLine(o.Note), out.oneLine(o.Log)
+	p.Stderr = func(name string, line []byte) { out.do(func() error { o.Stderr(name, line); return nil }) }
 	boundMemory()
-	var err error
 	if _, err = buffer.Names(); err != nil { // where nothing can be held every daemon would be refused
 		return err
 	}
@@ -80,8 +84,6 @@ func Pool(ctx context.Context, o PoolOptions) error {
 	if err := p.report.openJoblog(o.Joblog); err != nil {
 		return err
 	}
-	p.ctx, p.cancel = context.WithCancelCause(stop.Context())
-	defer p.cancel(nil)
 	ln, err := p.listen(p.ctx)
 	if err != nil {
 		return err
@@ -113,7 +115,7 @@ func Pool(ctx context.Context, o PoolOptions) error {
 	noMore()
 	err = <-served
 	p.all.Wait()
-	if e := p.report.tell(); err == nil {
+	if e := out.do(p.report.tell); err == nil {
 		err = e
 	}
 	p.mu.Lock()

@@ -153,11 +153,6 @@ func shown(s string, n int) string {
 	return text.Printable(s[:min(len(s), n)])
 }
 
-// oneLine has what tells people something tell it in one line, whatever names are in it.
-func oneLine(tell func(format string, args ...any)) func(format string, args ...any) {
-	return func(format string, args ...any) { tell("%s", text.Printable(fmt.Sprintf(format, args...))) }
-}
-
 // A plainRequest is a line of the plain wire, behind the key.
 type plainRequest struct {
 	name string // empty: the end
