@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -31,7 +32,7 @@ and the pool has what they printed, and says how they did.
 
 Each runs in a process group of its own, with stdin empty and with SOCKBOX_NAME,
 SOCKBOX_HOST and SOCKBOX_PORT in its environment: what the pool calls it, and where
-its output goes. Its standard error is shown with its name in front. What it prints is
+its output goes (the endpoint and nothing, where that has no port). Its standard error is shown with its name in front. What it prints is
 delivered once and in order over breaks of the connection; when the pool takes no
 more, it waits as it would for a full pipe. Many programs collect what they print
 unless it goes to a terminal: --pty gives them one.
@@ -59,7 +60,7 @@ sockbox master --only 'vm*' --restart on-failure @/tmp/key 127.0.0.1 9999 /tmp/d
 			retry: 10 * time.Second, connectTimeout: 10 * time.Second, resume: 30 * time.Second, grace: 2 * time.Second, linger: 5 * time.Second,
 			restart: "never", stderr: "pass", capacity: 256 << 10, maxMessage: 64 << 10,
 		}
-		fs.StringSliceVar(&m.only, "only", nil, "run files that match `GLOB` only (may be given more than once)")
+		fs.StringArrayVar(&m.only, "only", nil, "run files that match `GLOB` only (may be given more than once)")
 		fs.BoolVar(&m.watch, "watch", false, "go on: files that come into DIR join, those that go are stopped")
 		cli.Choice(fs, &m.restart, "restart", "", "start a daemon again that has ended", "never", "on-failure", "always")
 		cli.Choice(fs, &m.stderr, "stderr", "", "show the daemons' standard error here, at the pool, or not at all", "pass", "forward", "discard")
@@ -151,6 +152,8 @@ func (m *master) run(ctx context.Context, c *cli.Call) error {
 		switch {
 		case err != nil:
 			return err
+		case end.Signal == syscall.SIGPIPE: // which the Go runtime does not let a process raise
+			return cli.Output(syscall.EPIPE)
 		case end.Signal != 0:
 			life.RaiseAgain(end.Signal)
 		}
@@ -178,9 +181,14 @@ func (m *master) run(ctx context.Context, c *cli.Call) error {
 	if sig := guarded.Signal(); sig != 0 {
 		life.RaiseAgain(sig)
 	}
+	var here *fleet.HereError
+	var unheard *fleet.UnheardError
 	switch {
+	case errors.As(err, &unheard):
+		return cli.Silent(err)
+	case errors.As(err, &here):
 	case errors.Is(err, secret.ErrRefused):
-		return cli.Hint(err, "the pool there has another key; compare the two")
+		return cli.Hint(err, "the pool there has another key, or is a trigger-wait; compare the two keys")
 	case errors.Is(err, secret.ErrForeign):
 		return cli.Hint(err, "what listens there is no pool, or one that takes clear lines only (--plain)")
 	case sock.Refused(err):

@@ -2,6 +2,7 @@ package applets
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -29,7 +30,7 @@ Wait on PORT for a "master" that has the same KEY, on this host or another one. 
 each of its daemons an input is opened that is called like the daemon: what the
 daemon prints is a message a line there, for "read". A name that is in use gets the
 master's host behind it, as in vmstat@web1, and a number if need be; bytes that a
-name cannot have become "-".
+name cannot have become "-", and "_" where it begins.
 
 When a master has said that these are all, no more connections are taken, and pool
 leaves when the daemons have ended and what they printed has been read (--discard:
@@ -133,7 +134,8 @@ func (p *pool) run(ctx context.Context, c *cli.Call) error {
 		return err
 	}
 	o.Note = options.Note(c, p.verbose)
-	o.Stderr = tagged(c)
+	tell := tagged(c)
+	o.Stderr = func(name string, line []byte) { tell(name, line) } // that nobody reads it is no end
 	if c.Quiet {
 		o.Out = nil
 	}
@@ -146,7 +148,11 @@ func (p *pool) run(ctx context.Context, c *cli.Call) error {
 	}
 	o.Ready = func(a net.Addr) error { return options.TellPort(c, p.printPort, o.Addr, a) }
 	p.Notice(c, o.Addr)
-	return fleet.Pool(ctx, o)
+	err = fleet.Pool(ctx, o)
+	if unheard := (*fleet.UnheardError)(nil); errors.As(err, &unheard) {
+		err = cli.Silent(err)
+	}
+	return err
 }
 
 // ports reads --data-ports.
@@ -195,15 +201,16 @@ func printer(c *cli.Call) func(name string, l *buffer.Lease) error {
 }
 
 // tagged prints lines of daemons' standard error, each with its daemon's name.
-func tagged(c *cli.Call) func(name string, line []byte) {
+func tagged(c *cli.Call) func(name string, line []byte) error {
 	out := io.Writer(c.Stderr)
 	if cli.IsTerminal(out) {
 		out = text.Harmless(out)
 	}
 	var mu sync.Mutex
-	return func(name string, line []byte) {
+	return func(name string, line []byte) error {
 		mu.Lock()
 		defer mu.Unlock()
-		fmt.Fprintf(out, "[%s] %s\n", name, line)
+		_, err := fmt.Fprintf(out, "[%s] %s\n", name, line)
+		return cli.Output(err)
 	}
 }

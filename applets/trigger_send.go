@@ -106,7 +106,7 @@ func (s *triggerSend) advise(err error, o trigger.SendOptions) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, secret.ErrRefused):
-		return cli.Hint(err, "trigger-wait there has another key; compare the two")
+		return cli.Hint(err, "what waits there has another key, or is a pool; compare the two keys")
 	case errors.Is(err, secret.ErrForeign):
 		return cli.Hint(err, "what listens there is no trigger-wait, or one that takes keys in clear only (--plain)")
 	case errors.Is(err, trigger.ErrLost) && s.plain:

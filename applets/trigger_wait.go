@@ -50,7 +50,7 @@ sockbox trigger-wait --count 3 --data @/tmp/key 9999 | sort`,
 		w := triggerWait{count: 1}
 		cli.Seconds(fs, &w.timeout, "timeout", "t", "wait at most `TIME`")
 		fs.IntVarP(&w.count, "count", "n", w.count, "wait for `N` senders, who may come at any time")
-		fs.BoolVar(&w.data, "data", false, "print what each sender passes, in a line of its own, as they come")
+		fs.BoolVar(&w.data, "data", false, "print what each sender passes, and a newline, as they come")
 		fs.BoolVar(&w.plain, "plain", false, "take the key in clear from anywhere, not from this machine only")
 		fs.BoolVar(&w.printPort, "print-port", false, "print the port first, when senders can connect")
 		fs.CountVarP(&w.verbose, "verbose", "v", "tell who connects, and what is wrong with them")

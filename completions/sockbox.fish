@@ -197,7 +197,7 @@ complete -c sockbox -n '__sockbox_at 0+ close --' -a '(__sockbox_names)'
 # trigger-wait
 complete -c sockbox -n '__sockbox_at options trigger-wait -- -t --timeout -n --count --bind --allow --mode' -s t -l timeout -x -d 'wait at most TIME'
 complete -c sockbox -n '__sockbox_at options trigger-wait -- -t --timeout -n --count --bind --allow --mode' -s n -l count -x -d 'wait for N senders, who may come at any time'
-complete -c sockbox -n '__sockbox_at options trigger-wait -- -t --timeout -n --count --bind --allow --mode' -l data -d 'print what each sender passes, in a line of its own, as they come'
+complete -c sockbox -n '__sockbox_at options trigger-wait -- -t --timeout -n --count --bind --allow --mode' -l data -d 'print what each sender passes, and a newline, as they come'
 complete -c sockbox -n '__sockbox_at options trigger-wait -- -t --timeout -n --count --bind --allow --mode' -l plain -d 'take the key in clear from anywhere, not from this machine only'
 complete -c sockbox -n '__sockbox_at options trigger-wait -- -t --timeout -n --count --bind --allow --mode' -l print-port -d 'print the port first, when senders can connect'
 complete -c sockbox -n '__sockbox_at options trigger-wait -- -t --timeout -n --count --bind --allow --mode' -s v -l verbose -d 'tell who connects, and what is wrong with them'

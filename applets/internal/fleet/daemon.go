@@ -32,9 +32,13 @@ type daemon struct {
 	seq  int
 
 	// What the pool has said.
-	name   string
-	where  sock.Addr
-	ticket secret.Ticket
+	name    string
+	where   sock.Addr
+	ticket  secret.Ticket
+	longest int // message that it takes, in bytes; 0 = any
+
+	tried     chan struct{} // closed when there is a connection to where it goes, or one could not be made
+	triedOnce func()
 
 	ctx    context.Context // ends when this one is to be stopped
 	stop   context.CancelCauseFunc
@@ -54,7 +58,13 @@ func (d *daemon) begin() {
 	d.ctx, d.stop = context.WithCancelCause(d.m.ctx)
 	d.sends, d.giveUp = context.WithCancelCause(context.Background())
 	d.began = time.Now()
-	d.queue = buffer.NewQueue(buffer.QueueOptions{Capacity: d.m.Capacity, MaxMessage: d.m.MaxMessage})
+	d.tried = make(chan struct{})
+	d.triedOnce = sync.OnceFunc(func() { close(d.tried) })
+	most := d.m.MaxMessage
+	if d.longest > 0 {
+		most = min(most, d.longest)
+	}
+	d.queue = buffer.NewQueue(buffer.QueueOptions{Capacity: d.m.Capacity, MaxMessage: most})
 }
 
 // run runs the program until it is not started again, and returns when the pool has what it printed,
@@ -174,6 +184,9 @@ func (d *daemon) once() (failed bool) {
 		Path: filepath.Join(d.m.Dir, d.file), Stdout: life.Pipe, Pty: d.m.Pty, Mark: true,
 		Env: append(d.m.environment(), "SOCKBOX_NAME="+d.name, "SOCKBOX_HOST="+d.where.Host, "SOCKBOX_PORT="+strconv.Itoa(d.where.Port)),
 	}
+	if d.where.Net != "tcp" {
+		cmd.Env = append(cmd.Env[:len(cmd.Env)-2], "SOCKBOX_HOST="+d.where.String(), "SOCKBOX_PORT=")
+	}
 	if !strings.Contains(cmd.Path, "/") {
 		cmd.Path = "./" + cmd.Path
 	}
@@ -262,8 +275,8 @@ func (d *daemon) complaints(in io.ReadCloser) {
 			text := strings.TrimSuffix(string(line), "\n")
 			if d.m.Stderr == StderrForward {
 				d.m.pool.stderr(d, []byte(text))
-			} else {
-				d.m.Line(d.name, []byte(text))
+			} else if err := d.m.Line(d.name, []byte(text)); err != nil {
+				d.m.cancel(err)
 			}
 		}
 		line = line[:0]
@@ -286,11 +299,14 @@ func (d *daemon) send(ctx context.Context) error {
 	for {
 		conn, err := d.connect(ctx)
 		if err == nil {
-			pause = 0
+			up, moved := time.Now(), d.queue.Counts().Out
 			if err = out.Run(ctx, conn); err == nil {
 				return nil
 			}
-			lost = time.Now()
+			// A link that does nothing but break is none, though the pool can be reached.
+			if time.Since(up) > time.Second || d.queue.Counts().Out != moved {
+				pause, lost = 0, time.Now()
+			}
 			if bye := (*link.ByeError)(nil); errors.As(err, &bye) {
 				return err
 			}
@@ -310,6 +326,7 @@ func (d *daemon) send(ctx context.Context) error {
 
 // connect makes one try at a connection.
 func (d *daemon) connect(ctx context.Context) (net.Conn, error) {
+	defer d.triedOnce()
 	select {
 	case d.m.dials <- struct{}{}:
 	case <-ctx.Done():

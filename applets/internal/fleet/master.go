@@ -42,7 +42,7 @@ type MasterOptions struct {
 	Capacity      int           // bytes that wait for the pool, of each daemon
 	MaxMessage    int
 
-	Line func(name string, line []byte)           // gets the lines of stderr
+	Line func(name string, line []byte) error     // gets the lines of stderr; an error ends it all
 	Note func(format string, args ...any)         // for the curious
 	Log  func(format string, args ...any)         // for everybody
 	Look func(running, ended int, messages int64) // how it goes, some times a second; nil = nobody looks
@@ -70,6 +70,11 @@ const (
 	StderrDiscard
 )
 
+// A HereError is about what is on this side: the directory, or the joblog.
+type HereError struct{ error }
+
+func (e *HereError) Unwrap() error { return e.error }
+
 var (
 	// ErrFailed says that not all daemons have ended with 0.
 	ErrFailed = errors.New("not all daemons have ended with 0")
@@ -80,14 +85,24 @@ var (
 
 // Master runs the daemons until all have ended and the pool has all that they printed, or until stop
 // is asked. Then it has ended them, and given their output Linger to be delivered.
-func Master(stop *life.Stop, o MasterOptions) error {
+func Master(stop *life.Stop, o MasterOptions) (err error) {
+	life.CatchPipe() // daemons are ended, though nobody reads what they say
 	if err := life.Adopt(); err != nil {
 		o.Log("%v; what leaves its process group may be left behind", err)
 	}
-	m := &master{MasterOptions: o, report: report{JSON: o.JSON, Out: o.Out}, daemons: map[string]*daemon{}, over: map[string]os.FileInfo{}, skipped: map[string]string{}, left: make(chan struct{}, 1), dials: make(chan struct{}, 4)}
+	m := &master{MasterOptions: o, report: report{JSON: o.JSON, Out: o.Out}, daemons: map[string]*daemon{}, over: map[string]os.FileInfo{}, skipped: map[string]string{}, left: make(chan struct{}, 1), dials: make(chan struct{}, maxDials)}
 	boundMemory()
 	m.ctx, m.cancel = context.WithCancelCause(context.Background())
 	defer m.cancel(nil)
+	out := newOutlet(m.ctx, o.Grace)
+	defer func() { err = out.heard(err) }()
+	m.Note, m.Log = out.oneLine(o.Note), out.oneLine(o.Log)
+	m.Line = func(name string, line []byte) error { return out.do(func() error { return o.Line(name, line) }) }
+	if o.Look != nil {
+		m.Look = func(running, ended int, messages int64) {
+			out.do(func() error { o.Look(running, ended, messages); return nil })
+		}
+	}
 	unhook := context.AfterFunc(stop.Context(), func() { m.cancel(errStopped) })
 	defer unhook()
 	m.hurry = stop.Hurry()
@@ -96,7 +111,9 @@ func Master(stop *life.Stop, o MasterOptions) error {
 		err = fmt.Errorf("%s: no file in it can be executed", m.Dir)
 	}
 	if err == nil {
-		err = m.report.openJoblog(o.Joblog)
+		if err = m.report.openJoblog(o.Joblog); err != nil {
+			err = &HereError{err}
+		}
 	}
 	if err == nil {
 		err = m.connect()
@@ -127,13 +144,13 @@ func Master(stop *life.Stop, o MasterOptions) error {
 		m.Log("%v", e)
 	}
 	look()
-	if e := m.report.tell(); err == nil {
+	if e := out.do(m.report.tell); err == nil {
 		err = e
 	}
 	if cause := context.Cause(m.ctx); cause != nil {
 		err = cause
 	}
-	if err == nil && m.report.failed {
+	if err == nil && m.report.sum.Failed > 0 {
 		return ErrFailed
 	}
 	return m.because(err)
@@ -173,7 +190,7 @@ func (m *master) because(err error) error {
 func (m *master) list() ([]*daemon, error) {
 	entries, err := os.ReadDir(m.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", m.Dir, sock.Reason(err))
+		return nil, &HereError{fmt.Errorf("%s: %w", m.Dir, sock.Reason(err))}
 	}
 	var daemons []*daemon
 	for _, e := range entries {
@@ -217,7 +234,12 @@ func (m *master) skip(name string, fi os.FileInfo, err error) string {
 	return "--only leaves it out"
 }
 
-// add asks for ports for files, in their order, and starts each as soon as it has one.
+// maxDials is how many data links are made at a time. A pool takes hardly more from one address at once.
+const maxDials = 8
+
+// add asks for ports for files, in their order, and starts each as soon as it has one. It asks for no
+// more than can be connected to at once: a port that waits longer than 10 s is taken back, and a link
+// takes some round trips, of which each may be a second.
 func (m *master) add(daemons []*daemon) error {
 	if len(daemons) == 0 {
 		return nil
@@ -226,7 +248,19 @@ func (m *master) add(daemons []*daemon) error {
 		m.seq++
 		d.seq = m.seq
 	}
-	return m.pool.request(daemons, m.granted)
+	for some := range slices.Chunk(daemons, maxDials) {
+		if err := m.pool.request(some, m.granted); err != nil {
+			return err
+		}
+		for _, d := range some {
+			select {
+			case <-d.tried:
+			case <-m.ctx.Done():
+				return context.Cause(m.ctx)
+			}
+		}
+	}
+	return nil
 }
 
 // environment is what daemons have, without the key where a variable gave it to us.
@@ -242,6 +276,7 @@ func (m *master) granted(d *daemon, why error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if why != nil {
+		d.triedOnce()
 		if m.Watch { // it is asked again; there may be room then
 			m.refused = true
 			if m.skipped[d.file] != why.Error() {

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -60,23 +61,29 @@ func (p *pool) firstTime(plain bool) time.Duration {
 
 // Pool takes daemons' streams until a master has said that there are no more and what came has been
 // read, or until it is asked to end.
-func Pool(ctx context.Context, o PoolOptions) error {
+func Pool(ctx context.Context, o PoolOptions) (err error) {
 	stop := life.CatchSignals(ctx, false)
 	life.CatchPipe() // masters are to be told
 	p := &pool{
 		PoolOptions: o, gate: secret.NewGate(), report: report{JSON: o.JSON, Out: o.Out},
 		inputs: map[secret.TicketID]*input{}, sessions: map[secret.TicketID]*session{}, changed: make(chan struct{}, 1),
 	}
+	p.ctx, p.cancel = context.WithCancelCause(stop.Context())
+	defer p.cancel(nil)
+	out := newOutlet(stop.Context(), o.Grace)
+	defer func() { err = out.heard(err) }()
+	p.Note, p.Log = out.oneLine(o.Note), out.oneLine(o.Log)
+	p.Stderr = func(name string, line []byte) { out.do(func() error { o.Stderr(name, line); return nil }) }
 	boundMemory()
-	var err error
+	if _, err = buffer.Names(); err != nil { // where nothing can be held every daemon would be refused
+		return err
+	}
 	if p.identity, err = secret.NewIdentity(); err != nil {
 		return err
 	}
 	if err := p.report.openJoblog(o.Joblog); err != nil {
 		return err
 	}
-	p.ctx, p.cancel = context.WithCancelCause(stop.Context())
-	defer p.cancel(nil)
 	ln, err := p.listen(p.ctx)
 	if err != nil {
 		return err
@@ -108,7 +115,7 @@ func Pool(ctx context.Context, o PoolOptions) error {
 	noMore()
 	err = <-served
 	p.all.Wait()
-	if e := p.report.tell(); err == nil {
+	if e := out.do(p.report.tell); err == nil {
 		err = e
 	}
 	p.mu.Lock()
@@ -116,8 +123,12 @@ func Pool(ctx context.Context, o PoolOptions) error {
 	switch {
 	case p.failure != nil:
 		return p.failure
-	case err == nil && len(p.lost) > 0:
-		return fmt.Errorf("%s: the master was lost", strings.Join(p.lost, ", "))
+	case err == nil && p.gone > 0:
+		hosts := strings.Join(p.lost, ", ")
+		if more := p.gone - len(p.lost); more > 0 {
+			hosts += fmt.Sprintf(" and %d more", more)
+		}
+		return fmt.Errorf("%s: the master was lost", hosts)
 	case err == nil && p.broken > 0:
 		return fmt.Errorf("the streams of %d daemons broke off", p.broken)
 	case err == nil && p.left > 0 && !p.Discard:
@@ -125,9 +136,6 @@ func Pool(ctx context.Context, o PoolOptions) error {
 	}
 	return err
 }
-
-// maxHost is the longest name of a host, RFC 1035's.
-const maxHost = 255
 
 var errEnding = errors.New("the pool is ending")
 
@@ -147,7 +155,8 @@ type pool struct {
 	seq      int
 	left     int
 	broken   int      // streams that broke off
-	lost     []string // hosts of masters that went away before their end
+	lost     []string // hosts of masters that went away before their end, the first few
+	gone     int      // how many masters did
 	ended    bool
 	failure  error
 	changed  chan struct{}
@@ -295,6 +304,9 @@ func (p *pool) servePlain(peer secret.Peer) {
 			fmt.Fprintf(peer.Conn, "%d\n", in.port())
 			return
 		}
+		p.log("%s: %s: %v", sock.PeerName(peer.Addr), r.name, err)
+		io.WriteString(peer.Conn, noRoom+"\n")
+		return
 	}
 	p.log("%s: %v", sock.PeerName(peer.Addr), err)
 	io.WriteString(peer.Conn, secret.RefusedLine)
@@ -477,7 +489,9 @@ func (s *session) leave(t *talk, err error) {
 			delete(s.p.sessions, s.ticket.ID)
 		}
 		if lost {
-			s.p.lost = append(s.p.lost, s.host)
+			if s.p.gone++; len(s.p.lost) < 5 {
+				s.p.lost = append(s.p.lost, s.host)
+			}
 		}
 		s.p.mu.Unlock()
 		if lost { // it cannot say any more that this was all
@@ -492,7 +506,7 @@ func (s *session) answer(t *talk, m message) error {
 	switch m.Type {
 	case "hello":
 		p.mu.Lock()
-		if s.host = m.Host[:min(len(m.Host), maxHost)]; s.host == "" {
+		if s.host = m.Host; s.host == "" {
 			s.host = sock.PeerName(s.peer)
 		}
 		p.mu.Unlock()
@@ -500,13 +514,15 @@ func (s *session) answer(t *talk, m message) error {
 	case "request":
 		in, err := s.request(m)
 		if err != nil {
-			p.log("%s: %s: %v", s.host, m.Daemon, err)
+			p.log("%s: %s: %v", s.host, shown(m.Daemon, maxDaemon), err)
 			return t.say(message{Type: "refuse", ID: m.ID, Why: err.Error()})
 		}
-		return t.say(message{Type: "grant", ID: m.ID, Name: in.name, Port: in.port(), Ticket: &in.ticket})
+		return t.say(message{Type: "grant", ID: m.ID, Name: in.name, Port: in.port(), Max: p.longest(), Ticket: &in.ticket})
 	case "stderr":
 		if in := s.granted(m.ID); in != nil {
-			p.Stderr(in.name, m.Text)
+			for line := range bytes.SplitSeq(bytes.TrimSuffix(m.Text, []byte("\n")), []byte("\n")) { // else a line could have another's name in front
+				p.Stderr(in.name, line)
+			}
 		}
 	case "done":
 		if in := s.granted(m.ID); in != nil && m.Outcome != nil {
@@ -524,6 +540,10 @@ func (s *session) answer(t *talk, m message) error {
 	return nil
 }
 
+// longest is the message that a master may send. What is longer than MaxMessage would be cut here, and
+// half the capacity is what is sure to fit: a message that is coming in takes more room than it has bytes.
+func (p *pool) longest() int { return min(p.MaxMessage, max(p.Capacity/2, 1)) }
+
 func (s *session) granted(id int) *input {
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
@@ -536,8 +556,8 @@ func (s *session) request(m message) (*input, error) {
 	if in := s.granted(m.ID); in != nil {
 		return in, nil // asked before, and the answer was lost
 	}
-	if m.Daemon == "" {
-		return nil, errors.New("a daemon has a name")
+	if m.Daemon == "" || len(m.Daemon) > maxDaemon {
+		return nil, fmt.Errorf("a daemon has a name of 1 to %d bytes", maxDaemon)
 	}
 	in, err := s.p.grant(&input{daemon: m.Daemon, from: s.host, peer: s.peer, session: s, request: m.ID})
 	if err != nil {
@@ -545,6 +565,8 @@ func (s *session) request(m message) (*input, error) {
 	}
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
-	s.grants[m.ID] = in
+	if s.p.inputs[in.ticket.ID] == in { // else it is over already
+		s.grants[m.ID] = in
+	}
 	return in, nil
 }

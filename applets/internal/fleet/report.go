@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"sockbox/applets/internal/sock"
 	"sockbox/applets/internal/text"
 )
 
@@ -42,10 +43,17 @@ type report struct {
 	Joblog *os.File
 	Out    io.Writer // nil: nobody
 
-	mu      sync.Mutex
-	rows    []row
-	dropped int
-	failed  bool
+	mu   sync.Mutex
+	rows []row
+	sum  sums // of all, though some rows may have been forgotten
+}
+
+type sums struct {
+	Daemons  int   `json:"daemons"`
+	Failed   int   `json:"failed"`
+	Messages int64 `json:"messages"`
+	Bytes    int64 `json:"bytes"`
+	Left     int   `json:"left"`
 }
 
 // add adds one row, when its daemon has ended.
@@ -54,15 +62,20 @@ func (r *report) add(w row) error {
 	defer r.mu.Unlock()
 	if r.rows = append(r.rows, w); len(r.rows) > maxRows {
 		r.rows = r.rows[1:]
-		r.dropped++
 	}
-	r.failed = r.failed || w.failed()
+	r.sum.Daemons++
+	r.sum.Messages += w.Messages
+	r.sum.Bytes += w.Bytes
+	r.sum.Left += w.Left
+	if w.failed() {
+		r.sum.Failed++
+	}
 	if r.Joblog == nil {
 		return nil
 	}
 	// The columns of GNU parallel's --joblog, which there are programs for.
-	_, err := fmt.Fprintf(r.Joblog, "%d\t%s\t%.3f\t%.3f\t%d\t%d\t%d\t%s\t%s\n", w.seq, text.Printable(w.Host),
-		float64(w.Start.UnixMilli())/1000, w.Seconds, w.Bytes, 0, w.Code, cmp.Or(w.Signal, "0"), text.Printable(w.Daemon))
+	_, err := fmt.Fprintf(r.Joblog, "%d\t%s\t%.3f\t%.3f\t%d\t%d\t%d\t%d\t%s\n", w.seq, text.Printable(w.Host),
+		float64(w.Start.UnixMilli())/1000, w.Seconds, w.Bytes, 0, w.Code, signalNumber(w.Signal), text.Printable(w.Daemon))
 	return err
 }
 
@@ -75,7 +88,7 @@ func (r *report) openJoblog(path string) error {
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o666)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", path, sock.Reason(err))
 	}
 	r.Joblog = f
 	_, err = io.WriteString(f, joblogHead)
@@ -93,23 +106,6 @@ func (r *report) tell() error {
 		return nil
 	}
 	slices.SortStableFunc(r.rows, func(a, b row) int { return cmp.Compare(a.seq, b.seq) })
-	var sum struct {
-		Daemons  int   `json:"daemons"`
-		Failed   int   `json:"failed"`
-		Messages int64 `json:"messages"`
-		Bytes    int64 `json:"bytes"`
-		Left     int   `json:"left"`
-	}
-	sum.Daemons = r.dropped
-	for _, w := range r.rows {
-		sum.Daemons++
-		sum.Messages += w.Messages
-		sum.Bytes += w.Bytes
-		sum.Left += w.Left
-		if w.failed() {
-			sum.Failed++
-		}
-	}
 	if r.JSON {
 		e := json.NewEncoder(r.Out)
 		for _, w := range r.rows {
@@ -117,7 +113,7 @@ func (r *report) tell() error {
 				return err
 			}
 		}
-		return e.Encode(map[string]any{"summary": sum})
+		return e.Encode(map[string]any{"summary": r.sum})
 	}
 	if len(r.rows) == 0 {
 		return nil
@@ -125,10 +121,10 @@ func (r *report) tell() error {
 	t := tabwriter.NewWriter(r.Out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "NAME\tHOST\tSTATUS\tTIME\tMESSAGES\tBYTES\tRESTARTS\tLEFT\t")
 	for _, w := range r.rows {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%.1fs\t%d\t%d\t%d\t%d\t\n", w.Name, text.Printable(w.Host), text.Printable(w.Status), w.Seconds, w.Messages, w.Bytes, w.Restarts, w.Left)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%.1fs\t%d\t%d\t%d\t%d\t\n", text.Printable(w.Name), text.Printable(w.Host), text.Printable(w.Status), w.Seconds, w.Messages, w.Bytes, w.Restarts, w.Left)
 	}
-	if r.dropped > 0 {
-		fmt.Fprintf(t, "(and %d before these)\n", r.dropped)
+	if n := r.sum.Daemons - len(r.rows); n > 0 {
+		fmt.Fprintf(t, "(and %d before these)\n", n)
 	}
 	return t.Flush()
 }

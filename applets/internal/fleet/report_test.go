@@ -25,7 +25,7 @@ func TestReport(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if !r.failed {
+	if r.sum.Failed != 1 {
 		t.Error("nothing has failed")
 	}
 	if err := r.tell(); err != nil {
@@ -40,7 +40,7 @@ func TestReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := joblogHead + "2\th\t1234.567\t1.500\t10\t0\t137\tKILL\tb\n"; !strings.HasPrefix(string(log), want) {
+	if want := joblogHead + "2\th\t1234.567\t1.500\t10\t0\t137\t9\tb\n"; !strings.HasPrefix(string(log), want) {
 		t.Errorf("%s", log)
 	}
 }
@@ -49,11 +49,18 @@ func TestReport(t *testing.T) {
 func TestReportIsBounded(t *testing.T) {
 	var out strings.Builder
 	r := report{Out: &out}
-	for range maxRows + 7 {
-		r.add(row{Name: "x", Status: "0"})
+	for i := range maxRows + 7 {
+		w := row{Name: "x", Status: "0", Messages: 2, Bytes: 3, Left: 1}
+		if i == 0 {
+			w.Status = "1"
+		}
+		r.add(w)
 	}
-	if len(r.rows) != maxRows || r.dropped != 7 {
-		t.Errorf("%d rows, %d dropped", len(r.rows), r.dropped)
+	if len(r.rows) != maxRows {
+		t.Errorf("%d rows", len(r.rows))
+	}
+	if want := (sums{maxRows + 7, 1, 2 * (maxRows + 7), 3 * (maxRows + 7), maxRows + 7}); r.sum != want {
+		t.Errorf("the sums are %+v, want %+v", r.sum, want)
 	}
 	r.tell()
 	if !strings.Contains(out.String(), "(and 7 before these)") {

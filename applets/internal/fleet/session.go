@@ -13,6 +13,7 @@ import (
 
 	"sockbox/applets/internal/secret"
 	"sockbox/applets/internal/sock"
+	"sockbox/buffer"
 )
 
 // sessionPool is the pool as a master sees it over the channel. A session whose connection breaks is
@@ -166,7 +167,8 @@ func (s *sessionPool) listen(t *talk, answers chan<- message, broken chan<- stru
 }
 
 // ask says things that each have an answer, and calls answered with each, in their order. When the
-// session breaks meanwhile, what has no answer yet is said again as soon as it has been taken up.
+// session breaks meanwhile, what has no answer yet is said again as soon as it has been taken up. A
+// pool that does not answer, as one that was stopped, breaks it too: its kernel keeps the connection.
 func (s *sessionPool) ask(ctx context.Context, questions []message, answered func(message) error) error {
 	for len(questions) > 0 {
 		s.mu.Lock()
@@ -185,6 +187,9 @@ func (s *sessionPool) ask(ctx context.Context, questions []message, answered fun
 				questions = questions[1:]
 			case <-broken:
 				alive = false
+			case <-time.After(max(s.m.ResumeTimeout, secret.HandshakeTime)):
+				s.m.Note("%s: no answer", s.m.Addr)
+				t.conn.Close()
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
@@ -215,7 +220,10 @@ func (s *sessionPool) request(daemons []*daemon, answered func(*daemon, error)) 
 			answered(d, fmt.Errorf("the pool refuses it: %s", a.Why))
 			return nil
 		}
-		d.name, d.ticket, d.where = a.Name, *a.Ticket, s.m.Addr
+		if err := buffer.CheckName(a.Name); err != nil || a.Port < 0 || a.Port > 65535 {
+			return fmt.Errorf("%s: a grant that is none: name %q, port %d", s.m.Addr, shown(a.Name, buffer.MaxName), a.Port)
+		}
+		d.name, d.ticket, d.where, d.longest = a.Name, *a.Ticket, s.m.Addr, a.Max
 		if a.Port != 0 {
 			var err error
 			if d.where, err = at(s.conn(), a.Port); err != nil {
@@ -332,12 +340,20 @@ func (p *plainPool) say(line func(local net.Addr) ([]byte, error)) (answer strin
 
 func (p *plainPool) request(daemons []*daemon, answered func(*daemon, error)) error {
 	for _, d := range daemons {
+		if err := plainName(d.file); err != nil {
+			answered(d, err)
+			continue
+		}
 		answer, c, err := p.say(func(local net.Addr) ([]byte, error) { return plainLine(p.m.Key, d.file, local) })
 		if err != nil {
 			return err
 		}
 		var port int
 		if _, err := fmt.Sscanf(answer, "%d", &port); err != nil || port < 1 || port > 65535 {
+			if answer == noRoom {
+				answered(d, fmt.Errorf("the pool refuses it: it has no room"))
+				continue
+			}
 			if answer+"\n" == secret.RefusedLine {
 				return fmt.Errorf("%s: %w", p.m.Addr, secret.ErrRefused)
 			}

@@ -39,3 +39,13 @@ func signalName(s syscall.Signal) string {
 	}
 	return strconv.Itoa(int(s))
 }
+
+// signalNumber is the way back; 0 is none.
+func signalNumber(name string) int {
+	for n := 1; n <= 64; n++ {
+		if signalName(syscall.Signal(n)) == name {
+			return n
+		}
+	}
+	return 0
+}

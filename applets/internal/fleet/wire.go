@@ -16,6 +16,7 @@ import (
 
 	"sockbox/applets/internal/secret"
 	"sockbox/applets/internal/sock"
+	"sockbox/applets/internal/text"
 	"sockbox/buffer"
 )
 
@@ -26,7 +27,7 @@ import (
 //	{"type":"hello","host":"web1"}          ->
 //	                                        <-  {"type":"welcome","ticket":"…"}
 //	{"type":"request","id":1,"daemon":"d"}  ->
-//	                                        <-  {"type":"grant","id":1,"name":"d","port":12345,"ticket":"…"}
+//	                                        <-  {"type":"grant","id":1,"name":"d","port":12345,"max":65536,"ticket":"…"}
 //	                                        or  {"type":"refuse","id":1,"why":"…"}
 //	{"type":"end"}                          ->
 //	                                        <-  {"type":"ended"}
@@ -45,6 +46,7 @@ import (
 //
 //	KEY:NAME:HOST:PORT  ->
 //	                    <-  the number of a port, where NAME's lines are taken, from one peer, once
+//	                        or NO, for another key or what is no request, or NO ROOM
 //	ENDKEYEND           ->
 type message struct {
 	Type    string         `json:"type"`
@@ -53,6 +55,7 @@ type message struct {
 	Daemon  string         `json:"daemon,omitempty"`
 	Name    string         `json:"name,omitempty"`
 	Port    int            `json:"port,omitempty"`
+	Max     int            `json:"max,omitempty"` // bytes that a message may have
 	Ticket  *secret.Ticket `json:"ticket,omitempty"`
 	Why     string         `json:"why,omitempty"`
 	Text    []byte         `json:"text,omitempty"`
@@ -122,8 +125,32 @@ func (t *talk) hear() (m message, err error) {
 		}
 		break
 	}
-	err = json.Unmarshal(line, &m)
+	if err = json.Unmarshal(line, &m); err == nil {
+		m.tidy()
+	}
 	return m, err
+}
+
+const (
+	maxHost   = 255 // of the name of a host, RFC 1035's
+	maxDaemon = 255 // of the name of a file (NAME_MAX)
+	maxWhy    = 512
+)
+
+// tidy makes what people are shown fit for that, and bounds what is remembered: the other side has
+// the key, and may be broken all the same.
+func (m *message) tidy() {
+	m.Host, m.Why = shown(m.Host, maxHost), shown(m.Why, maxWhy)
+	if o := m.Outcome; o != nil {
+		o.Failure, o.Signal = shown(o.Failure, maxWhy), shown(o.Signal, 16)
+		o.Code, o.Restarts = min(max(o.Code, 0), 255), max(o.Restarts, 0)
+		o.Seconds = min(max(o.Seconds, 0), 1e9)
+	}
+}
+
+// shown is s as it may be shown, and at most n bytes of it.
+func shown(s string, n int) string {
+	return text.Printable(s[:min(len(s), n)])
 }
 
 // A plainRequest is a line of the plain wire, behind the key.
@@ -156,8 +183,14 @@ func parsePlain(key secret.Key, line []byte) (r plainRequest, ok bool, err error
 	if len(host) > 1 && host[0] == '[' && host[len(host)-1] == ']' {
 		host = host[1 : len(host)-1]
 	}
+	if len(name) > maxDaemon || len(host) > maxHost {
+		return r, true, fmt.Errorf("a name has at most %d bytes", maxDaemon)
+	}
 	return plainRequest{name: name, host: host}, true, nil
 }
+
+// noRoom answers a request on the plain wire for which there is no port or no name.
+const noRoom = "NO ROOM"
 
 // plainTime is how long an answer on the plain wire may take.
 const plainTime = 10 * time.Second
@@ -181,10 +214,18 @@ func plainLine(key secret.Key, name string, local net.Addr) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if strings.ContainsAny(name, ":\n\r") {
-		return nil, fmt.Errorf("%q: a name with a colon or a line's end in it cannot go over the plain wire", name)
+	if err := plainName(name); err != nil {
+		return nil, err
 	}
 	return fmt.Appendf(line[:len(line)-1], ":%s:%s", name, local), nil
+}
+
+// plainName tells whether a daemon's name can be said.
+func plainName(name string) error {
+	if strings.ContainsAny(name, ":\n\r") {
+		return errors.New("a name with a colon or a line's end in it cannot go over the plain wire")
+	}
+	return nil
 }
 
 func plainEnd(key secret.Key) ([]byte, error) {

@@ -23,13 +23,15 @@ var ErrReplaced = errors.New("too many connections that have not proven the key"
 // second from one address (for IPv6 from one /64, which is what one user gets), and so many in all.
 // Addresses take turns, so that a flood from some does not keep the others waiting. A proof that
 // succeeds costs nothing. Of the connections that wait, the oldest of the address that has the most
-// makes room for a newer one.
+// makes room for a newer one; where several have as many, the oldest of theirs. The newest never
+// does: a stranger's many addresses, with one idle connection each, would keep everybody else out.
 type Gate struct {
 	mu    sync.Mutex
 	all   bucket
 	addrs map[netip.Prefix]*address
 	turns []*address // those with somebody waiting, in the order in which they take turns
 	count int        // connections admitted
+	last  uint64     // the number of the newest
 	timer *time.Timer
 	now   func() time.Time // time.Now; tests have their own
 }
@@ -71,6 +73,7 @@ type Turn struct {
 	gate     *Gate
 	conn     net.Conn
 	address  *address
+	number   uint64 // in the order in which they came
 	granted  chan struct{}
 	replaced chan struct{}
 	spent    bool
@@ -89,21 +92,31 @@ func (g *Gate) Admit(c net.Conn) *Turn {
 		g.addrs[p] = a
 	}
 	t := &Turn{gate: g, conn: c, address: a, granted: make(chan struct{}), replaced: make(chan struct{})}
+	g.last++
+	t.number = g.last
 	a.members = append(a.members, t)
 	g.count++
 	if g.count > maxUnproven {
-		most := a
-		for _, other := range g.addrs {
-			if len(other.members) > len(most.members) {
-				most = other
-			}
-		}
-		old := most.members[0]
+		old := g.oldest(t)
 		close(old.replaced)
 		old.conn.Close()
 		g.drop(old)
 	}
 	return t
+}
+
+// oldest returns the connection that makes room for t. There is one. mu is held.
+func (g *Gate) oldest(t *Turn) (old *Turn) {
+	for _, a := range g.addrs {
+		if len(a.members) == 0 || a.members[0] == t {
+			continue
+		}
+		n, first := len(a.members), a.members[0]
+		if old == nil || n > len(old.address.members) || n == len(old.address.members) && first.number < old.number {
+			old = first
+		}
+	}
+	return old
 }
 
 // Wait returns when the connection may try its proof.

@@ -156,6 +156,32 @@ func TestGateReplaces(t *testing.T) {
 	})
 }
 
+// Where all addresses have one connection, the oldest makes room: whoever has 64 addresses keeps nobody
+// out.
+func TestGateLetsTheNewestIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate()
+		var flood []*from
+		for i := range maxUnproven {
+			c := conn(net.IPv4(10, 1, 0, byte(i)).String())
+			flood = append(flood, c)
+			g.Admit(c)
+		}
+		good := conn("10.0.0.2")
+		turn := g.Admit(good)
+		select {
+		case <-good.closed:
+			t.Error("the newest was closed")
+		case <-flood[0].closed:
+		default:
+			t.Error("the oldest was not closed")
+		}
+		if err := turn.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestGateReplacedWhileWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewGate()
