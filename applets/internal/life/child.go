@@ -41,13 +41,24 @@ type Command struct {
 	// for: programs then write line by line. What is written passes as it is, nothing is echoed.
 	// The child leads a session of its own.
 	Pty bool
+	// Window, with Pty, is for people: the terminal has this many rows and columns, echoes and
+	// treats what passes as terminals do, and takes the place of the pipe that Stderr asks for too.
+	Window *Window
 
 	// Mark gives the child a variable that tells it from its siblings, $SOCKBOX_CHILD. With it Stop
 	// finds also those descendants that had lost every other tie to the child by then.
 	Mark bool
 
 	Credential *syscall.Credential // whose the process is; nil: ours
+
+	// These two cost one more exec, of this program: Limits are what the child may use, PIDVariables
+	// the names of variables that are to hold the child's own pid, as LISTEN_PID.
+	Limits       []Limit
+	PIDVariables []string
 }
+
+// A Window is how much a terminal shows.
+type Window struct{ Rows, Columns uint16 }
 
 const markVariable = "SOCKBOX_CHILD"
 
@@ -59,13 +70,14 @@ type Child struct {
 	Stdin          io.WriteCloser
 	Stdout, Stderr io.ReadCloser
 
-	name    string
-	proc    *os.Process
-	mark    string // NAME=VALUE
-	session bool   // it leads one
-	started time.Time
-	done    chan struct{}
-	end     End // once done is closed
+	name     string
+	proc     *os.Process
+	mark     string   // NAME=VALUE
+	session  bool     // it leads one
+	terminal *os.File // our side of it, if it has one
+	started  time.Time
+	done     chan struct{}
+	end      End // once done is closed
 
 	stopping sync.Mutex
 
@@ -107,6 +119,14 @@ func Start(cmd Command) (*Child, error) {
 		}
 	})
 
+	staged := func(err error) error { return err }
+	if len(cmd.Limits)+len(cmd.PIDVariables) > 0 {
+		if cmd, staged, err = cmd.stage(path); err != nil {
+			return nil, err
+		}
+		path = cmd.Path
+	}
+
 	c := &Child{name: cmd.Path, session: cmd.Pty, done: make(chan struct{})}
 	sys := &syscall.SysProcAttr{Setpgid: !cmd.Pty, Setsid: cmd.Pty, Credential: cmd.Credential}
 	var theirs, ours []*os.File
@@ -132,8 +152,11 @@ func Start(cmd Command) (*Child, error) {
 		}
 		err = c.start(path, argv, &os.ProcAttr{Dir: cmd.Dir, Env: env, Files: files, Sys: sys})
 	}
-	if err != nil {
+	if err = staged(err); err != nil {
 		closeAll(ours)
+		if c.proc != nil { // it has told us, and ends
+			<-c.done
+		}
 		return nil, err
 	}
 	return c, nil
@@ -154,9 +177,9 @@ func (c *Child) files(cmd *Command, sys *syscall.SysProcAttr, theirs, ours *[]*o
 			files[i] = null
 		case f != Pipe:
 			files[i] = f
-		case cmd.Pty && i < 2:
+		case cmd.Pty && (i < 2 || cmd.Window != nil):
 			if slave == nil {
-				master, s, err := openTerminal()
+				master, s, err := openTerminal(cmd.Window)
 				if err != nil {
 					return nil, err
 				}
@@ -164,6 +187,7 @@ func (c *Child) files(cmd *Command, sys *syscall.SysProcAttr, theirs, ours *[]*o
 				*theirs, *ours = append(*theirs, s), append(*ours, master)
 				c.Stdout = terminal{master}
 				sys.Setctty, sys.Ctty = true, i
+				c.terminal = master
 			}
 			files[i] = slave
 			if i == 0 {
@@ -301,6 +325,14 @@ func (c *Child) Signal(sig syscall.Signal) error {
 // signalGroup is called before the child is reaped, under family.mu: until then no other group can
 // have the number.
 func (c *Child) signalGroup(sig syscall.Signal) error { return syscall.Kill(-c.proc.Pid, sig) }
+
+// Resize tells the child's terminal, if it has one, how large it is now, and so the programs there.
+func (c *Child) Resize(w Window) error {
+	if c.terminal == nil {
+		return errors.ErrUnsupported
+	}
+	return setWindow(c.terminal, w)
+}
 
 // Stop ends the child and its descendants, and returns when all of them are gone. It closes the
 // child's stdin, sends TERM and CONT, waits for grace or until hurry is closed, and sends KILL

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-func openTerminal() (master, slave *os.File, err error) {
+func openTerminal(*Window) (master, slave *os.File, err error) {
 	return nil, nil, fmt.Errorf("a terminal for a child, on this system: %w", errors.ErrUnsupported)
 }
 

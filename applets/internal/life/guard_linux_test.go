@@ -333,7 +333,7 @@ func TestGuardTerminal(t *testing.T) {
 	for _, how := range []string{"slow stubborn", "slow stubborn stay"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			master, slave, err := openTerminal()
+			master, slave, err := openTerminal(nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openTerminal makes a pair of a terminal for a child and our side of it. What the child writes
-// comes as it is (no CR before an LF), and what we write is not echoed.
-func openTerminal() (master, slave *os.File, err error) {
+// openTerminal makes a pair of a terminal for a child and our side of it. Without a window what the
+// child writes comes as it is (no CR before an LF), and what we write is not echoed.
+func openTerminal(w *Window) (master, slave *os.File, err error) {
 	master, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, err
@@ -56,6 +56,9 @@ func openTerminal() (master, slave *os.File, err error) {
 			slave.Close()
 		}
 	}()
+	if w != nil {
+		return master, slave, setWindow(master, *w)
+	}
 	mode, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
 		return nil, nil, err
@@ -65,8 +68,5 @@ func openTerminal() (master, slave *os.File, err error) {
 	if err = unix.IoctlSetTermios(fd, unix.TCSETS, mode); err != nil {
 		return nil, nil, err
 	}
-	if err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80}); err != nil {
-		return nil, nil, err
-	}
-	return master, slave, nil
+	return master, slave, setWindow(master, Window{24, 80})
 }
