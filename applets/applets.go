@@ -27,6 +27,7 @@ var All = []*cli.Applet{
 	triggerSendApplet,
 	poolApplet,
 	masterApplet,
+	execApplet,
 	initApplet,
 	pingApplet,
 	waitApplet,

@@ -97,6 +97,12 @@ func (p *Program) call(ctx context.Context, a *Applet, args []string, c *Call) e
 	if err != nil && !c.Quiet {
 		report(c.Stderr, c.Name, err)
 	}
+	if err != nil && a.Recode != nil && !brokenPipe(err) {
+		code := p.status(err)
+		if as := a.Recode(c.Called(), err, code); as != code {
+			return Exit(as, err)
+		}
+	}
 	return err
 }
 

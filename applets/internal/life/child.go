@@ -103,7 +103,7 @@ var cleanDescriptors sync.Once
 // The error wraps ErrNotFound or ErrCannotRun if it is the program's; any other, as a shortage of
 // processes or of descriptors, may pass.
 func Start(cmd Command) (*Child, error) {
-	path, err := lookUp(cmd.Path)
+	path, err := LookUp(cmd.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -361,8 +361,9 @@ func (c *Child) Stop(grace time.Duration, hurry <-chan struct{}) error {
 	return nil
 }
 
-// lookUp finds a program as a shell does.
-func lookUp(name string) (string, error) {
+// LookUp finds a program as a shell does: a name without a slash in our own $PATH. The error wraps
+// ErrNotFound or ErrCannotRun.
+func LookUp(name string) (string, error) {
 	if name == "" {
 		return "", &startError{"''", ErrNotFound, ErrNotFound}
 	}

@@ -94,3 +94,15 @@ func (u *User) Environment(env []string) []string {
 	}
 	return append(out, "HOME="+u.Home, "USER="+u.Name, "LOGNAME="+u.Name)
 }
+
+// LookUpUID finds the number of a user, given by name or number.
+func LookUpUID(s string) (uint32, error) {
+	if n, err := number(s); err == nil {
+		return n, nil
+	}
+	found, err := user.Lookup(s)
+	if err != nil {
+		return 0, fmt.Errorf("%s: no such user", s)
+	}
+	return number(found.Uid)
+}
