@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -71,7 +72,7 @@ type Child struct {
 	Stdout, Stderr io.ReadCloser
 
 	name     string
-	proc     *os.Process
+	pid      int
 	mark     string   // NAME=VALUE
 	session  bool     // it leads one
 	terminal *os.File // our side of it, if it has one
@@ -82,6 +83,7 @@ type Child struct {
 	stopping sync.Mutex
 
 	reaped bool // under family.mu: from now on its pid may be somebody else's
+	waited bool // somebody waits for it alone; else the reaper of strays does
 }
 
 // family is all the children of this process. To fork and to enter the child here is one step for
@@ -129,32 +131,31 @@ func Start(cmd Command) (*Child, error) {
 
 	c := &Child{name: cmd.Path, session: cmd.Pty, done: make(chan struct{})}
 	sys := &syscall.SysProcAttr{Setpgid: !cmd.Pty, Setsid: cmd.Pty, Credential: cmd.Credential}
-	var theirs, ours []*os.File
-	closeAll := func(files []*os.File) {
-		for _, f := range files {
-			f.Close()
-		}
-	}
-	defer func() { closeAll(theirs) }()
-	files, err := c.files(&cmd, sys, &theirs, &ours)
-	if err == nil {
+	var e ends
+	if err = c.files(&cmd, sys, &e); err == nil {
 		env := cmd.Env
 		if env == nil {
 			env = os.Environ()
 		}
 		if cmd.Mark {
-			c.mark = fmt.Sprintf("%s=%d.%d", markVariable, os.Getpid(), family.marks.Add(1))
+			c.mark = markVariable + "=" + strconv.Itoa(os.Getpid()) + "." + strconv.FormatUint(family.marks.Add(1), 10)
 			env = append(env[:len(env):len(env)], c.mark)
 		}
 		argv := cmd.Args
 		if len(argv) == 0 {
 			argv = []string{cmd.Path}
 		}
-		err = c.start(path, argv, &os.ProcAttr{Dir: cmd.Dir, Env: env, Files: files, Sys: sys})
+		err = c.start(path, argv, &syscall.ProcAttr{Dir: cmd.Dir, Env: env, Files: e.files, Sys: sys})
+		runtime.KeepAlive(&cmd) // its files
+	}
+	for _, fd := range e.theirs {
+		syscall.Close(fd)
 	}
 	if err = staged(err); err != nil {
-		closeAll(ours)
-		if c.proc != nil { // it has told us, and ends
+		for _, f := range e.ours {
+			f.Close()
+		}
+		if c.pid != 0 { // it has told us, and ends
 			<-c.done
 		}
 		return nil, err
@@ -162,58 +163,68 @@ func Start(cmd Command) (*Child, error) {
 	return c, nil
 }
 
-// files opens what the child has as 0, 1, 2 and so on. theirs is to be closed once it has them.
-func (c *Child) files(cmd *Command, sys *syscall.SysProcAttr, theirs, ours *[]*os.File) ([]*os.File, error) {
-	files := make([]*os.File, 3, 3+len(cmd.Extra))
-	var slave *os.File
+// ends are the two ends of what is between us and a child.
+type ends struct {
+	files  []uintptr // what it has as 0, 1, 2 and so on
+	theirs []int     // those of them that are to be closed once it has them
+	ours   []*os.File
+}
+
+// files opens what the child has.
+func (c *Child) files(cmd *Command, sys *syscall.SysProcAttr, e *ends) error {
+	slave := -1
+	e.files = make([]uintptr, 0, 3+len(cmd.Extra))
 	for i, f := range []*os.File{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
+		fd := -1
 		switch {
 		case f == nil:
-			null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-			if err != nil {
-				return nil, err
+			var err error
+			if fd, err = syscall.Open(os.DevNull, syscall.O_RDWR|syscall.O_CLOEXEC, 0); err != nil {
+				return &os.PathError{Op: "open", Path: os.DevNull, Err: err}
 			}
-			*theirs = append(*theirs, null)
-			files[i] = null
+			e.theirs = append(e.theirs, fd)
 		case f != Pipe:
-			files[i] = f
+			fd = int(f.Fd())
 		case cmd.Pty && (i < 2 || cmd.Window != nil):
-			if slave == nil {
+			if slave < 0 {
 				master, s, err := openTerminal(cmd.Window)
 				if err != nil {
-					return nil, err
+					return err
 				}
 				slave = s
-				*theirs, *ours = append(*theirs, s), append(*ours, master)
-				c.Stdout = terminal{master}
+				e.theirs, e.ours = append(e.theirs, s), append(e.ours, master)
+				c.Stdout, c.terminal = terminal{master}, master
 				sys.Setctty, sys.Ctty = true, i
-				c.terminal = master
 			}
-			files[i] = slave
+			fd = slave
 			if i == 0 {
-				c.Stdin = c.Stdout.(terminal).File
+				c.Stdin = c.terminal
 			}
 		default:
-			r, w, err := os.Pipe()
+			ours, theirs, err := openPipe(i == 0)
 			if err != nil {
-				return nil, err
+				return os.NewSyscallError("pipe", err)
 			}
-			if i == 0 {
-				r, w = w, r
-				c.Stdin = r
-			} else if i == 1 {
-				c.Stdout = r
-			} else {
-				c.Stderr = r
+			switch i {
+			case 0:
+				c.Stdin = ours
+			case 1:
+				c.Stdout = ours
+			default:
+				c.Stderr = ours
 			}
-			files[i] = w
-			*theirs, *ours = append(*theirs, w), append(*ours, r)
+			fd = theirs
+			e.theirs, e.ours = append(e.theirs, theirs), append(e.ours, ours)
 		}
+		e.files = append(e.files, uintptr(fd))
 	}
-	if cmd.Pty && slave == nil {
-		return nil, errors.New("a terminal takes the place of a pipe, and neither stdin nor stdout is one")
+	if cmd.Pty && slave < 0 {
+		return errors.New("a terminal takes the place of a pipe, and neither stdin nor stdout is one")
 	}
-	return append(files, cmd.Extra...), nil
+	for _, f := range cmd.Extra {
+		e.files = append(e.files, f.Fd())
+	}
+	return nil
 }
 
 // terminal is our side of a child's terminal.
@@ -228,44 +239,52 @@ func (t terminal) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func (c *Child) start(path string, argv []string, attr *os.ProcAttr) error {
+func (c *Child) start(path string, argv []string, attr *syscall.ProcAttr) error {
 	family.forking.RLock()
 	defer family.forking.RUnlock()
-	proc, err := startProcess(path, argv, attr)
+	pid, err := startProcess(path, argv, attr)
 	if err != nil {
 		return cannotStart(path, attr.Dir, err)
 	}
-	c.proc, c.started = proc, time.Now()
 	family.mu.Lock()
+	c.pid, c.started = pid, time.Now()
+	c.waited = !reaperRuns()
 	if family.children == nil {
 		family.children = map[int]*Child{}
 	}
-	family.children[proc.Pid] = c
+	family.children[pid] = c
 	family.mu.Unlock()
-	wakeStrays()
-	go c.wait()
+	if c.waited {
+		go c.wait()
+	} else {
+		wakeStrays()
+	}
 	return nil
 }
 
-func (c *Child) wait() {
-	state, err := c.reap()
+// wait4 waits for the child and reaps it.
+func (c *Child) wait4() (ws syscall.WaitStatus, err error) {
+	for {
+		if _, err = syscall.Wait4(c.pid, &ws, 0, nil); err != syscall.EINTR {
+			return ws, err
+		}
+	}
+}
+
+// gone notes how the child has ended, which is reaped. family.mu is held.
+func (c *Child) gone(ws syscall.WaitStatus, err error) {
+	c.reaped = true
+	delete(family.children, c.pid)
 	c.end.Time = time.Since(c.started)
-	if ws, ok := sysStatus(state); !ok {
-		c.end.Err = err
-	} else if ws.Signaled() {
+	switch {
+	case err != nil:
+		c.end.Err = os.NewSyscallError("wait", err)
+	case ws.Signaled():
 		c.end.Signal, c.end.Core = ws.Signal(), ws.CoreDump()
-	} else {
+	default:
 		c.end.Code = ws.ExitStatus()
 	}
 	close(c.done)
-}
-
-func sysStatus(state *os.ProcessState) (syscall.WaitStatus, bool) {
-	if state == nil {
-		return 0, false
-	}
-	ws, ok := state.Sys().(syscall.WaitStatus)
-	return ws, ok
 }
 
 // An End is how a child ended.
@@ -300,7 +319,7 @@ func (e End) String() string {
 
 // PID is the child's process id, and its group's. It is for people: the number may be another
 // process's once the child has ended.
-func (c *Child) PID() int { return c.proc.Pid }
+func (c *Child) PID() int { return c.pid }
 
 // Done is closed when the child has ended and is reaped. Descendants of it may live on, and hold
 // its pipes open.
@@ -322,9 +341,18 @@ func (c *Child) Signal(sig syscall.Signal) error {
 	return c.signalGroup(sig)
 }
 
+// only sends sig to the child alone.
+func (c *Child) only(sig syscall.Signal) {
+	family.mu.Lock()
+	defer family.mu.Unlock()
+	if !c.reaped {
+		syscall.Kill(c.pid, sig)
+	}
+}
+
 // signalGroup is called before the child is reaped, under family.mu: until then no other group can
 // have the number.
-func (c *Child) signalGroup(sig syscall.Signal) error { return syscall.Kill(-c.proc.Pid, sig) }
+func (c *Child) signalGroup(sig syscall.Signal) error { return syscall.Kill(-c.pid, sig) }
 
 // Resize tells the child's terminal, if it has one, how large it is now, and so the programs there.
 func (c *Child) Resize(w Window) error {
