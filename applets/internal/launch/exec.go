@@ -68,13 +68,15 @@ type execServer struct {
 	hurry <-chan struct{}
 	none  *os.File // the reading end of a pipe that nobody can write to
 
-	places chan struct{} // with Queue
-	large  atomic.Int64  // bytes of arguments beyond smallRequest
-	last   atomic.Uint64
-	count  atomic.Int64 // of programs that were started
+	workers *workers
+	places  chan struct{} // with Queue
+	large   atomic.Int64  // bytes of arguments beyond smallRequest
+	last    atomic.Uint64
+	count   atomic.Int64 // of programs that were started
 
-	mu   sync.Mutex
-	runs map[*run]bool
+	mu         sync.Mutex
+	runs       map[*run]bool
+	processors processors
 	all  sync.WaitGroup
 }
 
@@ -100,7 +102,7 @@ func Exec(stop *life.Stop, o ExecOptions) error {
 	if err := secured(&o, ln); err != nil {
 		return err
 	}
-	s := &execServer{ExecOptions: o, ctx: ctx, hurry: stop.Hurry(), runs: map[*run]bool{}}
+	s := &execServer{ExecOptions: o, ctx: ctx, hurry: stop.Hurry(), workers: newWorkers(ctx), runs: map[*run]bool{}}
 	s.bound()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -113,6 +115,7 @@ func Exec(stop *life.Stop, o ExecOptions) error {
 		s.places = make(chan struct{}, o.MaxConns)
 	}
 
+	s.processors.init()
 	if err := o.Ready(ln.Addr()); err != nil {
 		return err
 	}
@@ -226,7 +229,7 @@ func (s *execServer) serve(ln net.Listener) error {
 				s.connected(t, t.ConnectionState().NegotiatedProtocol == ALPN)
 			})
 		default:
-			s.all.Go(func() { s.connected(c, false) })
+			s.workers.Go(&s.all, func() { s.connected(c, false) })
 		}
 	}
 }
@@ -292,6 +295,7 @@ func (s *execServer) enter(r *run) bool {
 		delete(s.runs, oldest)
 	}
 	s.runs[r] = true
+	s.processors.adapt(len(s.runs))
 	return true
 }
 
@@ -300,6 +304,7 @@ func (s *execServer) exit(r *run) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.runs, r)
+	s.processors.adapt(len(s.runs))
 }
 
 // grow is asked for memory for arguments: had is what the connection has, want what it needs.

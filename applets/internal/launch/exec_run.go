@@ -57,6 +57,7 @@ type run struct {
 
 	sending  sync.Mutex // of answers
 	gone     atomic.Bool
+	done     atomic.Bool // the program has ended, and its output: whoever leaves now is right
 	stopping sync.Once
 
 	mu       sync.Mutex
@@ -127,26 +128,21 @@ func (r *run) serve() {
 		defer deadline.Stop()
 	}
 
-	r.readers.Go(r.input)
+	r.s.workers.Go(&r.readers, r.input)
 	if r.control != nil {
 		r.readers.Go(func() { r.commands(&netstrings{r: r.control, buf: make([]byte, 2*maxWord)}) })
 	}
-	var other chan struct{}
+	var other sync.WaitGroup
 	if child.Stderr != nil {
-		other = make(chan struct{})
-		go func() {
-			defer close(other)
-			r.output(tagStderr, child.Stderr)
-		}()
+		r.s.workers.Go(&other, func() { r.output(tagStderr, child.Stderr) })
 	}
 	if r.s.Linger >= 0 {
 		go r.cut(child)
 	}
 	r.output(tagStdout, child.Stdout)
-	if other != nil {
-		<-other
-	}
+	other.Wait()
 	<-child.Done()
+	r.done.Store(true)
 	r.report(child.Wait())
 	r.finish(child)
 }
@@ -437,7 +433,11 @@ func (r *run) finish(child *life.Child) {
 // stop ends the program and all that descends from it. Its output is passed on meanwhile.
 func (r *run) stop(why string) {
 	child := r.child.Load()
-	if child == nil {
+	switch {
+	case child == nil:
+		return
+	case r.done.Load(): // there is only the report to be sent
+		r.conn.SetWriteDeadline(time.Now().Add(lastWords))
 		return
 	}
 	r.stopping.Do(func() {
