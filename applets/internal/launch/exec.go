@@ -77,7 +77,7 @@ type execServer struct {
 	mu         sync.Mutex
 	runs       map[*run]bool
 	processors processors
-	all  sync.WaitGroup
+	all        sync.WaitGroup
 }
 
 // Exec serves until stop's context ends. What then runs is sent TERM and, after Kill, KILL; it returns

@@ -80,8 +80,8 @@ func (r *run) debug(format string, args ...any) {
 }
 
 func (r *run) serve() {
-	defer r.s.exit(r)
 	defer r.conn.Close()
+	defer r.s.exit(r) // before: whoever sees the end may come again at once
 	var deadline *time.Timer
 	if r.s.Timeout > 0 {
 		r.conn.SetReadDeadline(r.began.Add(r.s.Timeout))

@@ -59,11 +59,8 @@ func (w *workers) run(f func()) {
 // of Go's until it has begun (vfork).
 type processors struct {
 	few, all, now int
-	changed       time.Time
+	many          time.Time // when there were many programs
 }
-
-// manyRuns is from how many on there are many.
-const manyRuns = 4
 
 func (p *processors) init() {
 	if os.Getenv("GOMAXPROCS") == "" { // or it is as the user says
@@ -74,17 +71,22 @@ func (p *processors) init() {
 	}
 }
 
-// adapt is told how many programs there are.
+// adapt is told how many programs there are. A change stops all for a moment, and so is not for every
+// little while without clients.
 func (p *processors) adapt(runs int) {
+	if p.all == p.few {
+		return
+	}
+	const many, calm = 3, 300 * time.Millisecond
+	now := time.Now()
 	want := p.now
-	if runs >= manyRuns {
-		want = p.all
-	} else if runs <= 1 {
+	if runs >= many {
+		p.many, want = now, p.all
+	} else if now.Sub(p.many) > calm {
 		want = p.few
 	}
-	const calm = 100 * time.Millisecond // a change stops all for a moment
-	if want != p.now && time.Since(p.changed) > calm {
+	if want != p.now {
 		runtime.GOMAXPROCS(want)
-		p.now, p.changed = want, time.Now()
+		p.now = want
 	}
 }
