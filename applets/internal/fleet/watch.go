@@ -1,11 +1,15 @@
 package fleet
 
-import "os"
+import (
+	"os"
+
+	"sockbox/applets/internal/life"
+)
 
 // watch has files that come into the directory join, and stops those whose file goes, or is another one
 // now: that one is started when the old one has ended. It returns when the master is to end.
 func (m *master) watch() error {
-	changes, stop, err := changes(m.Dir)
+	changes, stop, err := life.Changes(m.Dir)
 	if err != nil {
 		return err
 	}
