@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"sockbox/applets/internal/life"
@@ -87,12 +86,16 @@ type active struct {
 	program  string   // the path that was found
 	admitted admission
 	running  sync.WaitGroup
-	starts   atomic.Int64
+	starting chan struct{} // one for each connection whose program is not started yet
 }
+
+// startingMost is how many connections may be held whose programs are yet to be started, for want of
+// processors or of descriptors: enough of these have to be left for a start, or none would succeed.
+const startingMost = 16
 
 // open finds the program and listens. After an error nothing is open.
 func (j *Job) open(ctx context.Context) (*active, error) {
-	a := &active{Job: j, base: environment(j)}
+	a := &active{Job: j, base: environment(j), starting: make(chan struct{}, startingMost)}
 	path, err := j.find()
 	if err != nil {
 		return nil, err

@@ -45,6 +45,10 @@ func (a *active) acceptLoop(ctx context.Context, s *sock.Bound, hurry <-chan str
 			a.admitted.leave()
 			continue
 		}
+		select {
+		case a.starting <- struct{}{}:
+		case <-ctx.Done():
+		}
 		// In a goroutine: while one program is started the next connection is accepted.
 		a.running.Go(func() {
 			defer a.admitted.leave()
@@ -75,6 +79,10 @@ func (a *active) converse(ctx context.Context, s *sock.Bound, c *os.File, peer n
 	}
 	child, err := a.retry(ctx, g)
 	c.Close()
+	select {
+	case <-a.starting:
+	default: // ctx had ended
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			a.Log("%s: %v", a.Name, err)

@@ -470,12 +470,13 @@ func (l *lineReader) deadline(t time.Time) {
 func (l *lineReader) next() ([]byte, error) {
 	var began time.Time
 	for {
-		if i := bytes.IndexByte(l.buf[l.from:], '\n'); i >= 0 {
-			return l.take(l.from + i + 1), nil
+		i := bytes.IndexByte(l.buf[l.from:], '\n')
+		if n := l.from + i; i >= 0 && n <= l.s.MaxMessage {
+			return l.take(n + 1), nil
 		}
 		l.from = len(l.buf)
 		switch {
-		case l.from > l.s.MaxMessage:
+		case i >= 0, l.from > l.s.MaxMessage:
 			return nil, fmt.Errorf("%w: more than %d bytes", errTooLong, l.s.MaxMessage)
 		case l.ended == io.EOF && l.from > 0:
 			l.buf = append(l.buf, '\n')
