@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -256,6 +257,8 @@ func (a *activate) hold(ctx context.Context, c *cli.Call, f func(*life.Stop, fun
 	if err := guarded.LeaveGroup(); err != nil {
 		return err
 	}
+	// Nobody may be reading our messages any more; the service goes on.
+	defer life.OnSignals(func(syscall.Signal) {}, syscall.SIGPIPE)()
 	err = f(guarded.Stop, func(socks []*sock.Bound) error {
 		for _, s := range socks {
 			if err := options.TellPort(c, a.printPort, s.Asked(), s.Local()); err != nil {

@@ -32,6 +32,9 @@ var (
 	errTooLong = errors.New("the line is too long")
 )
 
+// lastLines is how long what a program has printed may take to be read after its end.
+const lastLines = time.Second
+
 // A resident is a running program, and who reads what it prints.
 type resident struct {
 	child *life.Child
@@ -61,6 +64,13 @@ func (a *active) resident(ctx context.Context, hurry <-chan struct{}, say func(r
 		// What it has left behind could hold the pipe open, and nobody would learn that it is gone.
 		if err := c.Stop(a.KillTimeout, hurry); err != nil {
 			a.Log("%s: %v", a.Name, err)
+		}
+		// What even so has it open is found in the end, when everything is stopped. What the program
+		// itself has printed is read by then.
+		select {
+		case <-r.end:
+		case <-time.After(lastLines):
+			c.Stdout.Close()
 		}
 	}()
 	a.running.Go(func() {
