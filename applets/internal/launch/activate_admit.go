@@ -24,7 +24,7 @@ func ParseRate(s string) (Rate, error) {
 	n, err := strconv.ParseUint(count, 10, 31)
 	r := Rate{int(n), time.Second}
 	if err == nil && timed {
-		if strings.Trim(per, "0123456789.") == "" {
+		if per != "" && strings.Trim(per, "0123456789.") == "" {
 			per += "s"
 		}
 		if per == "s" || per == "m" || per == "h" {
