@@ -59,8 +59,9 @@ func openFiles() (uint64, error) {
 func received(c *net.UnixConn, b []byte) (n int, with *net.UnixConn, err error) {
 	oob := make([]byte, unix.CmsgSpace(4))
 	n, oobn, _, _, err := c.ReadMsgUnix(b, oob)
-	if err == nil && n == 0 && len(b) > 0 {
-		err = io.EOF
+	n = max(n, 0) // it is -1 with an error
+	if err == nil && n == 0 && len(b) > 0 || errors.Is(err, io.EOF) {
+		err = io.EOF // which package net wraps here, as it does not in Read
 	}
 	messages, bad := unix.ParseSocketControlMessage(oob[:oobn])
 	if bad != nil {
