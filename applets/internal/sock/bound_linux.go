@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"net"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,25 +36,21 @@ func PeerOf(fd uintptr) (Peer, bool) {
 func queueOf(fd int, b *Bound, names bool) Queue {
 	if !b.stream {
 		q := Queue{n: -1}
-		var info [9]uint32 // SK_MEMINFO_VARS; the first is what is received and not read
-		raw, err := unix.GetsockoptString(fd, unix.SOL_SOCKET, unix.SO_MEMINFO)
-		if err == nil && len(raw) >= 4 {
-			info[0] = binary.NativeEndian.Uint32([]byte(raw[:4]))
+		var info [9]uint32 // SK_MEMINFO_VARS; the first is what was received and not read
+		size := uint32(unsafe.Sizeof(info))
+		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+		if errno == 0 {
 			q.n = int(info[0])
 		}
 		if names {
 			var head [512]byte
-			n, from, err := unix.Recvfrom(fd, head[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+			n, from, err := syscall.Recvfrom(fd, head[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 			if err == nil {
 				h := fnv.New64a()
 				h.Write(head[:n])
-				switch from := from.(type) {
-				case *unix.SockaddrInet4:
-					h.Write(from.Addr[:])
-					h.Write([]byte{byte(from.Port >> 8), byte(from.Port)})
-				case *unix.SockaddrInet6:
-					h.Write(from.Addr[:])
-					h.Write([]byte{byte(from.Port >> 8), byte(from.Port)})
+				if a := toAddr(from); a != nil {
+					h.Write([]byte(a.String()))
 				}
 				q.who = map[uint64]bool{h.Sum64(): true}
 			}
