@@ -59,7 +59,7 @@ const handshakeTime = 5 * time.Second
 const unasked = 10 * time.Second
 
 // smallRequest is what each connection may hold without asking others; all that is beyond it, of all
-// connections together, is at most twice what one may.
+// connections together, is at most what one may. Nothing that a system starts needs as much.
 const smallRequest = 64 << 10
 
 type execServer struct {
@@ -316,7 +316,7 @@ func (s *execServer) grow(had, want int64) error {
 	if more <= 0 {
 		return nil
 	}
-	if s.large.Add(more) > 2*s.MaxRequest {
+	if s.large.Add(more) > s.MaxRequest {
 		s.large.Add(-more)
 		return errors.New("there is no room for its arguments, beside those of others")
 	}
