@@ -28,6 +28,7 @@ var All = []*cli.Applet{
 	poolApplet,
 	masterApplet,
 	execApplet,
+	activateApplet,
 	initApplet,
 	pingApplet,
 	waitApplet,

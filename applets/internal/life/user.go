@@ -106,3 +106,16 @@ func LookUpUID(s string) (uint32, error) {
 	}
 	return number(found.Uid)
 }
+
+// LookUpGroup finds the number of a group, given by name or number.
+func LookUpGroup(s string) (int, error) {
+	n, err := number(s)
+	if err != nil {
+		g, bad := user.LookupGroup(s)
+		if bad != nil {
+			return 0, fmt.Errorf("%s: no such group", s)
+		}
+		n, err = number(g.Gid)
+	}
+	return int(n), err
+}
