@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -61,6 +62,9 @@ const unasked = 10 * time.Second
 // smallRequest is what each connection may hold without asking others; all that is beyond it, of all
 // connections together, is at most what one may. Nothing that a system starts needs as much.
 const smallRequest = 64 << 10
+
+// memoryLimit is from how much on the collector tries harder.
+const memoryLimit = 32 << 20
 
 type execServer struct {
 	ExecOptions
@@ -116,6 +120,10 @@ func Exec(stop *life.Stop, o ExecOptions) error {
 	}
 
 	s.processors.init()
+	if os.Getenv("GOMEMLIMIT") == "" {
+		// What is held is bounded by counting; garbage is not to be as much again.
+		debug.SetMemoryLimit(memoryLimit)
+	}
 	if err := o.Ready(ln.Addr()); err != nil {
 		return err
 	}
