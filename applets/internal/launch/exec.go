@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -59,8 +60,11 @@ const handshakeTime = 5 * time.Second
 const unasked = 10 * time.Second
 
 // smallRequest is what each connection may hold without asking others; all that is beyond it, of all
-// connections together, is at most twice what one may.
+// connections together, is at most what one may. Nothing that a system starts needs as much.
 const smallRequest = 64 << 10
+
+// memoryLimit is from how much on the collector tries harder.
+const memoryLimit = 32 << 20
 
 type execServer struct {
 	ExecOptions
@@ -116,6 +120,10 @@ func Exec(stop *life.Stop, o ExecOptions) error {
 	}
 
 	s.processors.init()
+	if os.Getenv("GOMEMLIMIT") == "" {
+		// What is held is bounded by counting; garbage is not to be as much again.
+		debug.SetMemoryLimit(memoryLimit)
+	}
 	if err := o.Ready(ln.Addr()); err != nil {
 		return err
 	}
@@ -316,7 +324,7 @@ func (s *execServer) grow(had, want int64) error {
 	if more <= 0 {
 		return nil
 	}
-	if s.large.Add(more) > 2*s.MaxRequest {
+	if s.large.Add(more) > s.MaxRequest {
 		s.large.Add(-more)
 		return errors.New("there is no room for its arguments, beside those of others")
 	}

@@ -471,7 +471,9 @@ var errHungUp = errors.New("hung up")
 func (r *run) input() {
 	err := r.stdin()
 	if err == nil || err == io.EOF || err == io.ErrUnexpectedEOF {
-		r.endInput()
+		if !r.pairs || !r.ended {
+			r.endInput()
+		}
 		if err == nil {
 			err = r.ignore()
 		}
@@ -503,7 +505,7 @@ func (r *run) endInput() {
 	child.Stdin.Close()
 }
 
-// stdin reads strings until the empty one.
+// stdin reads strings until the empty one, and of a client that speaks in pairs whatever it says.
 func (r *run) stdin() error {
 	if r.ended {
 		return nil
@@ -553,9 +555,12 @@ func (r *run) stdin() error {
 		if err := r.in.end(); err != nil {
 			return err
 		}
-		if last {
+		if last && !r.ended {
 			r.ended = true
-			return nil
+			if !r.pairs {
+				return nil
+			}
+			r.endInput() // and signals may still come
 		}
 	}
 }

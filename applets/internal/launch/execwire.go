@@ -66,7 +66,7 @@ const (
 const maxWord = 64
 
 // argumentCost is what an argument needs beyond its bytes.
-const argumentCost = 24
+const argumentCost = 48
 
 // appendRequest appends a request for a program.
 func appendRequest(b []byte, args []string) []byte {

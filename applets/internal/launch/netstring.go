@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 )
 
 // errNetstring is what an error about bytes that are no netstring is.
@@ -115,18 +116,20 @@ func (s *netstrings) whole(most int64) (string, error) {
 	return s.rest(n)
 }
 
-// rest reads the n bytes of a string whose length has been read.
+// rest reads the n bytes of a string whose length has been read. It takes the memory for all of them at
+// once, as whoever asks has allowed.
 func (s *netstrings) rest(n int64) (string, error) {
-	// What was announced need not come: memory is taken for what is there.
-	b := make([]byte, 0, min(n, int64(len(s.buf))))
-	for left := n; left > 0; left = n - int64(len(b)) {
+	var b strings.Builder
+	b.Grow(int(n))
+	for left := n; left > 0; {
 		p, err := s.piece(left)
 		if err != nil {
 			return "", err
 		}
-		b = append(b, p...)
+		b.Write(p)
+		left -= int64(len(p))
 	}
-	return string(b), s.end()
+	return b.String(), s.end()
 }
 
 // A tooLong is the error of a string that is longer than is taken there.
