@@ -245,7 +245,7 @@ type given struct {
 func (a *active) start(g given) (*life.Child, error) {
 	cmd := life.Command{
 		Path: a.program, Args: a.Args, Dir: a.Dir, Extra: g.extra, Pty: a.Pty, Limits: a.Limits,
-		Mark: a.Mode != Inetd, // a job that is taken away alone leaves nothing behind
+		Mark:  a.Mode != Inetd, // a job that is taken away alone leaves nothing behind
 		Env:   append(a.base[:len(a.base):len(a.base)], g.env...),
 		Stdin: g.std[0], Stdout: g.std[1], Stderr: g.std[2],
 	}
