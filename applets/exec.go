@@ -327,6 +327,11 @@ func (e *execute) surroundings(o *launch.ExecOptions) error {
 	if o.Env == nil {
 		o.Env = os.Environ()
 	}
+	// What a service manager and our other half have told is for us.
+	o.Env = slices.DeleteFunc(o.Env, func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return slices.Contains([]string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "SOCKBOX_GUARD"}, name)
+	})
 	for _, v := range e.env {
 		name, _, set := strings.Cut(v, "=")
 		if name == "" {
