@@ -11,7 +11,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -36,6 +38,10 @@ func TestExamples(t *testing.T) {
 				}
 				if other := s.otherSide(applet); other != nil {
 					defer other()
+				}
+				if serves(s.line) {
+					s.serve(bash)
+					return
 				}
 				before := s.run(bash, "sockbox list --quiet")
 				said := s.run(bash, s.line)
@@ -194,6 +200,19 @@ func (s *stage) prepare(applet string) error {
 		}
 		s.run("bash", "bind-input mail unix:"+filepath.Join(s.tmp, "mail.sock"))
 		return os.WriteFile(filepath.Join(s.tmp, "key"), nil, 0o600)
+	case "exec":
+		if err := os.WriteFile(filepath.Join(s.tmp, "key"), []byte("somekey123\n"), 0o600); err != nil {
+			return err
+		}
+		if serves(s.line) {
+			return nil
+		}
+		at := filepath.Join(s.tmp, "exec.sock")
+		if strings.Contains(s.line, "--key") {
+			at = "--key @" + filepath.Join(s.tmp, "key") + " 127.0.0.1:" + s.ports["9999"]
+		}
+		s.t.Cleanup(s.begin("bash", "sockbox exec "+at))
+		return nil
 	case "trigger-wait", "trigger-send":
 		return os.WriteFile(filepath.Join(s.tmp, "key"), []byte("somekey123\n"), 0o600)
 	case "pool", "master":
@@ -219,6 +238,11 @@ func (s *stage) prepare(applet string) error {
 			return fmt.Errorf("%s", out)
 		}
 		return s.listen("tcp", "127.0.0.1:"+s.ports["9999"])
+	case "activate":
+		if err := os.Mkdir(filepath.Join(s.tmp, "jobs"), 0o700); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(s.tmp, "service"), []byte("#!/bin/sh\nexit 0\n"), 0o700)
 	case "init", "help":
 		return nil
 	}
@@ -257,6 +281,43 @@ func (s *stage) otherSide(applet string) (wait func()) {
 		s.run("bash", line)
 	}()
 	return func() { <-done }
+}
+
+// serves tells the examples that are there until they are asked to end.
+func serves(line string) bool {
+	return strings.HasPrefix(line, "sockbox activate ") || strings.HasPrefix(line, "sockbox exec ") && !strings.Contains(line, "--call")
+}
+
+// serve runs an example that stays.
+func (s *stage) serve(bash string) { s.begin(bash, s.line)() }
+
+// begin runs a line that stays: it has to tell a service manager that it is ready, to end with 0 when
+// it is asked to, which end does, and to be silent on stderr.
+func (s *stage) begin(bash, line string) (end func()) {
+	path := filepath.Join(s.tmp, "notify")
+	ready, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer ready.Close()
+	var stderr bytes.Buffer
+	cmd := exec.Command(bash, "-c", "exec "+line)
+	cmd.Dir, cmd.Env, cmd.Stderr = s.tmp, append(s.env, "NOTIFY_SOCKET="+path), &stderr
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	said := make([]byte, 64)
+	ready.SetReadDeadline(time.Now().Add(30 * time.Second))
+	n, err := ready.Read(said)
+	if err != nil || string(said[:n]) != "READY=1" {
+		s.t.Errorf("%s\nit is not ready: %q, %v", line, said[:n], err)
+	}
+	return func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		if err := cmd.Wait(); err != nil || stderr.Len() > 0 {
+			s.t.Errorf("%s\n%v\n%s", line, err, &stderr)
+		}
+	}
 }
 
 // listen is a peer that takes connections, and reads what comes to its end.

@@ -27,6 +27,8 @@ var All = []*cli.Applet{
 	triggerSendApplet,
 	poolApplet,
 	masterApplet,
+	execApplet,
+	activateApplet,
 	initApplet,
 	pingApplet,
 	waitApplet,

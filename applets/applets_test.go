@@ -230,7 +230,7 @@ var mayImport = map[string][]string{
 	"applets/internal/docs":      {internal + "cli", "github.com/spf13/pflag"},
 	"applets/internal/fleet":     {internal + "bind", internal + "life", internal + "sock", internal + "secret", internal + "text", "sockbox/buffer", "sockbox/buffer/link"},
 	"applets/internal/icmp":      {internal + "sock", "golang.org/x/..."},
-	"applets/internal/launch":    {internal + "life", internal + "sock", internal + "secret"},
+	"applets/internal/launch":    {internal + "life", internal + "sock", internal + "secret", "golang.org/x/..."},
 	"applets/internal/life":      {"golang.org/x/..."},
 	"applets/internal/options":   {internal + "bind", internal + "cli", internal + "life", internal + "secret", internal + "sock", "sockbox/buffer", "github.com/spf13/pflag"},
 	"applets/internal/relay":     {internal + "life", internal + "sock", internal + "secret"},

@@ -127,7 +127,7 @@ _sockbox() {
     fi
 }
 
-_sockbox_applets='bind-input bind-output read write path list close trigger-wait trigger-send pool master init ping wait help'
+_sockbox_applets='bind-input bind-output read write path list close trigger-wait trigger-send pool master exec activate init ping wait help'
 
 # _sockbox_spec NAME: the options of an applet, which of them take what, and its operands.
 _sockbox_spec() {
@@ -189,6 +189,16 @@ _sockbox_spec() {
         valued=' --only=GLOB --restart=never|on-failure|always --stderr=pass|forward|discard --host=NAME --grace=TIME --linger=TIME --retry=TIME --connect-timeout=TIME --resume-timeout=TIME --capacity=SIZE --max-message=SIZE --joblog=FILE '
         places='KEY HOST|ENDPOINT PORT|DIR DIR'
         ;;
+    exec | sockexec | sockexec.client)
+        opts='--version --debug --backlog --mode --max-conns --timeout --kill-after --queue --linger-output --max-request --strict --allow-uid --allow --allow-program --limit --user --chdir --env --key --tls-cert --tls-key --tls-client-ca --self-signed --call --pty --no-stdin --tls-ca --tls-name --tls-pin --tls-insecure --tls-client-cert --tls-client-key --quiet --help'
+        valued=' -q=N --backlog=N -M=MODE --mode=MODE -m=N --max-conns=N -t=TIME --timeout=TIME -k=TIME --kill-after=TIME --linger-output=TIME --max-request=SIZE --allow-uid=USER --allow=CIDR --allow-program=PATTERN --limit=LIMIT=N --user=USER --chdir=DIR --env=NAME=VALUE --key=KEY --tls-cert=FILE --tls-key=FILE --tls-client-ca=FILE --tls-ca=FILE --tls-name=NAME --tls-pin=FINGERPRINT --tls-client-cert=FILE --tls-client-key=FILE '
+        places='SOCKET PROGRAM ARG...'
+        ;;
+    activate)
+        opts='--mode --fdname --accept --wait --stderr-socket --workers --broadcast --hang-up --pty --max-message --user --chdir --env --name --allow --max-conns --per-source --rate --timeout --kill-timeout --linger --backlog --socket-mode --group --print-port --verbose --quiet --help'
+        valued=' --mode=listen|upstart|inetd|worker --fdname=NAMES --workers=N --max-message=SIZE -u=USER[:GROUP] --user=USER[:GROUP] --chdir=DIR --env=NAME=VALUE --name=NAME --allow=CIDR -m=N --max-conns=N --per-source=N --rate=N[/TIME] -t=TIME --timeout=TIME --kill-timeout=TIME --linger=TIME --backlog=N --socket-mode=MODE --group=GROUP '
+        places='ENDPOINT|FILE|DIR...'
+        ;;
     init)
         opts='--quiet --help'
         places='bash|zsh|sh|fish|ksh'
@@ -212,4 +222,4 @@ _sockbox_spec() {
     esac
 }
 
-complete -F _sockbox sockbox bind-input bind-output sock-read sock-write trigger-wait trigger-send
+complete -F _sockbox sockbox bind-input bind-output sock-read sock-write trigger-wait trigger-send sockexec sockexec.client

@@ -24,6 +24,10 @@ type Applet struct {
 	Example  string         // one command a line, each of them true
 	Exits    map[int]string // what this applet's own statuses mean
 
+	// Recode, where it is there, is the exit status for an error in place of code, when the applet was
+	// called by name: another program's, whose callers know other statuses.
+	Recode func(name string, err error, code int) int
+
 	// JSON tells of the fields that --json prints, where it does.
 	JSON func() []Field
 
@@ -52,6 +56,9 @@ type Call struct {
 	Applets        []*Applet // handed in, so that help needs no global
 	Quiet          bool      // -q: no messages
 }
+
+// Called is the applet's name, or the other one of its names, that it was called by.
+func (c *Call) Called() string { return c.Name[strings.LastIndexByte(c.Name, ' ')+1:] }
 
 // Tell prints a message on standard error, in the form that errors have, unless the call is
 // quiet. It is for what a user should know though the work goes on.

@@ -63,6 +63,12 @@ func Status(err error) (code int, ok bool) {
 	return 0, false
 }
 
+// IsUsage tells whether err is an error in the use of an applet.
+func IsUsage(err error) bool {
+	var s *statusError
+	return errors.As(err, &s) && s.usage
+}
+
 type statusError struct {
 	err   error
 	code  int

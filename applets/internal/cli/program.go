@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"sockbox/applets/internal/life"
 )
 
 // self is what the program calls itself when no applet's name is its own.
@@ -36,6 +38,7 @@ type Docs interface {
 
 // Main runs what the process was called for and ends the process.
 func (p *Program) Main() {
+	life.Stage()
 	err := p.run(context.Background(), os.Args, &Call{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
 	if brokenPipe(err) {
 		diePipe()
@@ -93,6 +96,12 @@ func (p *Program) call(ctx context.Context, a *Applet, args []string, c *Call) e
 	}
 	if err != nil && !c.Quiet {
 		report(c.Stderr, c.Name, err)
+	}
+	if err != nil && a.Recode != nil && !brokenPipe(err) {
+		code := p.status(err)
+		if as := a.Recode(c.Called(), err, code); as != code {
+			return Exit(as, err)
+		}
 	}
 	return err
 }

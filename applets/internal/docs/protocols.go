@@ -37,6 +37,7 @@ var Sources = []Protocol{
 	{"The channel that proves a key", "applets/internal/secret/channel.go", "The channel: "},
 	{"Triggers", "applets/internal/trigger/trigger.go", "The wire of a trigger. "},
 	{"Pool and master", "applets/internal/fleet/wire.go", "The wire of a pool. "},
+	{"Programs", "applets/internal/launch/execwire.go", "The wire of exec: "},
 }
 
 // protocolsPage is sockbox-protocols(7).

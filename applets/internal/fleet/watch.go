@@ -3,6 +3,8 @@ package fleet
 import (
 	"os"
 	"time"
+
+	"sockbox/applets/internal/life"
 )
 
 // askAgain is when the pool is asked for a daemon again that it had no room for; whenever one of ours
@@ -12,7 +14,7 @@ const askAgain = 2 * time.Second
 // watch has files that come into the directory join, and stops those whose file goes, or is another one
 // now: that one is started when the old one has ended. It returns when the master is to end.
 func (m *master) watch() error {
-	changes, stop, err := changes(m.Dir)
+	changes, stop, err := life.Changes(m.Dir)
 	if err != nil {
 		return err
 	}

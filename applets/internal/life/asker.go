@@ -55,3 +55,33 @@ func (a *Asker) Raise() {
 	time.Sleep(time.Second) // the signal may be handled by another thread, some time later
 	os.Exit(128 + int(sig))
 }
+
+// OnSignals has f called, in a goroutine, for each of the signals that comes until undo is called. Those
+// that were inherited as ignored stay so.
+func OnSignals(f func(syscall.Signal), sigs ...syscall.Signal) (undo func()) {
+	var catch []os.Signal
+	for _, sig := range sigs {
+		if !signal.Ignored(sig) {
+			catch = append(catch, sig)
+		}
+	}
+	if len(catch) == 0 { // Notify would take that for all of them
+		return func() {}
+	}
+	c, done := make(chan os.Signal, 8), make(chan struct{})
+	signal.Notify(c, catch...)
+	go func() {
+		for {
+			select {
+			case sig := <-c:
+				f(sig.(syscall.Signal))
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(c)
+		close(done)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,13 +42,24 @@ type Command struct {
 	// for: programs then write line by line. What is written passes as it is, nothing is echoed.
 	// The child leads a session of its own.
 	Pty bool
+	// Window, with Pty, is for people: the terminal has this many rows and columns, echoes and
+	// treats what passes as terminals do, and takes the place of the pipe that Stderr asks for too.
+	Window *Window
 
 	// Mark gives the child a variable that tells it from its siblings, $SOCKBOX_CHILD. With it Stop
 	// finds also those descendants that had lost every other tie to the child by then.
 	Mark bool
 
 	Credential *syscall.Credential // whose the process is; nil: ours
+
+	// These two cost one more exec, of this program: Limits are what the child may use, PIDVariables
+	// the names of variables that are to hold the child's own pid, as LISTEN_PID.
+	Limits       []Limit
+	PIDVariables []string
 }
+
+// A Window is how much a terminal shows.
+type Window struct{ Rows, Columns uint16 }
 
 const markVariable = "SOCKBOX_CHILD"
 
@@ -59,17 +71,19 @@ type Child struct {
 	Stdin          io.WriteCloser
 	Stdout, Stderr io.ReadCloser
 
-	name    string
-	proc    *os.Process
-	mark    string // NAME=VALUE
-	session bool   // it leads one
-	started time.Time
-	done    chan struct{}
-	end     End // once done is closed
+	name     string
+	pid      int
+	mark     string   // NAME=VALUE
+	session  bool     // it leads one
+	terminal *os.File // our side of it, if it has one
+	started  time.Time
+	done     chan struct{}
+	end      End // once done is closed
 
 	stopping sync.Mutex
 
 	reaped bool // under family.mu: from now on its pid may be somebody else's
+	waited bool // somebody waits for it alone; else the reaper of strays does
 }
 
 // family is all the children of this process. To fork and to enter the child here is one step for
@@ -91,7 +105,7 @@ var cleanDescriptors sync.Once
 // The error wraps ErrNotFound or ErrCannotRun if it is the program's; any other, as a shortage of
 // processes or of descriptors, may pass.
 func Start(cmd Command) (*Child, error) {
-	path, err := lookUp(cmd.Path)
+	path, err := LookUp(cmd.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -107,89 +121,110 @@ func Start(cmd Command) (*Child, error) {
 		}
 	})
 
+	staged := func(err error) error { return err }
+	if len(cmd.Limits)+len(cmd.PIDVariables) > 0 {
+		if cmd, staged, err = cmd.stage(path); err != nil {
+			return nil, err
+		}
+		path = cmd.Path
+	}
+
 	c := &Child{name: cmd.Path, session: cmd.Pty, done: make(chan struct{})}
 	sys := &syscall.SysProcAttr{Setpgid: !cmd.Pty, Setsid: cmd.Pty, Credential: cmd.Credential}
-	var theirs, ours []*os.File
-	closeAll := func(files []*os.File) {
-		for _, f := range files {
-			f.Close()
-		}
-	}
-	defer func() { closeAll(theirs) }()
-	files, err := c.files(&cmd, sys, &theirs, &ours)
-	if err == nil {
+	var e ends
+	if err = c.files(&cmd, sys, &e); err == nil {
 		env := cmd.Env
 		if env == nil {
 			env = os.Environ()
 		}
 		if cmd.Mark {
-			c.mark = fmt.Sprintf("%s=%d.%d", markVariable, os.Getpid(), family.marks.Add(1))
+			c.mark = markVariable + "=" + strconv.Itoa(os.Getpid()) + "." + strconv.FormatUint(family.marks.Add(1), 10)
 			env = append(env[:len(env):len(env)], c.mark)
 		}
 		argv := cmd.Args
 		if len(argv) == 0 {
 			argv = []string{cmd.Path}
 		}
-		err = c.start(path, argv, &os.ProcAttr{Dir: cmd.Dir, Env: env, Files: files, Sys: sys})
+		err = c.start(path, argv, &syscall.ProcAttr{Dir: cmd.Dir, Env: env, Files: e.files, Sys: sys})
+		runtime.KeepAlive(&cmd) // its files
 	}
-	if err != nil {
-		closeAll(ours)
+	for _, fd := range e.theirs {
+		syscall.Close(fd)
+	}
+	if err = staged(err); err != nil {
+		for _, f := range e.ours {
+			f.Close()
+		}
+		if c.pid != 0 { // it has told us, and ends
+			<-c.done
+		}
 		return nil, err
 	}
 	return c, nil
 }
 
-// files opens what the child has as 0, 1, 2 and so on. theirs is to be closed once it has them.
-func (c *Child) files(cmd *Command, sys *syscall.SysProcAttr, theirs, ours *[]*os.File) ([]*os.File, error) {
-	files := make([]*os.File, 3, 3+len(cmd.Extra))
-	var slave *os.File
+// ends are the two ends of what is between us and a child.
+type ends struct {
+	files  []uintptr // what it has as 0, 1, 2 and so on
+	theirs []int     // those of them that are to be closed once it has them
+	ours   []*os.File
+}
+
+// files opens what the child has.
+func (c *Child) files(cmd *Command, sys *syscall.SysProcAttr, e *ends) error {
+	slave := -1
+	e.files = make([]uintptr, 0, 3+len(cmd.Extra))
 	for i, f := range []*os.File{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
+		fd := -1
 		switch {
 		case f == nil:
-			null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-			if err != nil {
-				return nil, err
+			var err error
+			if fd, err = syscall.Open(os.DevNull, syscall.O_RDWR|syscall.O_CLOEXEC, 0); err != nil {
+				return &os.PathError{Op: "open", Path: os.DevNull, Err: err}
 			}
-			*theirs = append(*theirs, null)
-			files[i] = null
+			e.theirs = append(e.theirs, fd)
 		case f != Pipe:
-			files[i] = f
-		case cmd.Pty && i < 2:
-			if slave == nil {
-				master, s, err := openTerminal()
+			fd = int(f.Fd())
+		case cmd.Pty && (i < 2 || cmd.Window != nil):
+			if slave < 0 {
+				master, s, err := openTerminal(cmd.Window)
 				if err != nil {
-					return nil, err
+					return err
 				}
 				slave = s
-				*theirs, *ours = append(*theirs, s), append(*ours, master)
-				c.Stdout = terminal{master}
+				e.theirs, e.ours = append(e.theirs, s), append(e.ours, master)
+				c.Stdout, c.terminal = terminal{master}, master
 				sys.Setctty, sys.Ctty = true, i
 			}
-			files[i] = slave
+			fd = slave
 			if i == 0 {
-				c.Stdin = c.Stdout.(terminal).File
+				c.Stdin = c.terminal
 			}
 		default:
-			r, w, err := os.Pipe()
+			ours, theirs, err := openPipe(i == 0)
 			if err != nil {
-				return nil, err
+				return os.NewSyscallError("pipe", err)
 			}
-			if i == 0 {
-				r, w = w, r
-				c.Stdin = r
-			} else if i == 1 {
-				c.Stdout = r
-			} else {
-				c.Stderr = r
+			switch i {
+			case 0:
+				c.Stdin = ours
+			case 1:
+				c.Stdout = ours
+			default:
+				c.Stderr = ours
 			}
-			files[i] = w
-			*theirs, *ours = append(*theirs, w), append(*ours, r)
+			fd = theirs
+			e.theirs, e.ours = append(e.theirs, theirs), append(e.ours, ours)
 		}
+		e.files = append(e.files, uintptr(fd))
 	}
-	if cmd.Pty && slave == nil {
-		return nil, errors.New("a terminal takes the place of a pipe, and neither stdin nor stdout is one")
+	if cmd.Pty && slave < 0 {
+		return errors.New("a terminal takes the place of a pipe, and neither stdin nor stdout is one")
 	}
-	return append(files, cmd.Extra...), nil
+	for _, f := range cmd.Extra {
+		e.files = append(e.files, f.Fd())
+	}
+	return nil
 }
 
 // terminal is our side of a child's terminal.
@@ -204,44 +239,52 @@ func (t terminal) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func (c *Child) start(path string, argv []string, attr *os.ProcAttr) error {
+func (c *Child) start(path string, argv []string, attr *syscall.ProcAttr) error {
 	family.forking.RLock()
 	defer family.forking.RUnlock()
-	proc, err := startProcess(path, argv, attr)
+	pid, err := startProcess(path, argv, attr)
 	if err != nil {
 		return cannotStart(path, attr.Dir, err)
 	}
-	c.proc, c.started = proc, time.Now()
 	family.mu.Lock()
+	c.pid, c.started = pid, time.Now()
+	c.waited = !reaperRuns()
 	if family.children == nil {
 		family.children = map[int]*Child{}
 	}
-	family.children[proc.Pid] = c
+	family.children[pid] = c
 	family.mu.Unlock()
-	wakeStrays()
-	go c.wait()
+	if c.waited {
+		go c.wait()
+	} else {
+		wakeStrays()
+	}
 	return nil
 }
 
-func (c *Child) wait() {
-	state, err := c.reap()
+// wait4 waits for the child and reaps it.
+func (c *Child) wait4() (ws syscall.WaitStatus, err error) {
+	for {
+		if _, err = syscall.Wait4(c.pid, &ws, 0, nil); err != syscall.EINTR {
+			return ws, err
+		}
+	}
+}
+
+// gone notes how the child has ended, which is reaped. family.mu is held.
+func (c *Child) gone(ws syscall.WaitStatus, err error) {
+	c.reaped = true
+	delete(family.children, c.pid)
 	c.end.Time = time.Since(c.started)
-	if ws, ok := sysStatus(state); !ok {
-		c.end.Err = err
-	} else if ws.Signaled() {
+	switch {
+	case err != nil:
+		c.end.Err = os.NewSyscallError("wait", err)
+	case ws.Signaled():
 		c.end.Signal, c.end.Core = ws.Signal(), ws.CoreDump()
-	} else {
+	default:
 		c.end.Code = ws.ExitStatus()
 	}
 	close(c.done)
-}
-
-func sysStatus(state *os.ProcessState) (syscall.WaitStatus, bool) {
-	if state == nil {
-		return 0, false
-	}
-	ws, ok := state.Sys().(syscall.WaitStatus)
-	return ws, ok
 }
 
 // An End is how a child ended.
@@ -276,7 +319,7 @@ func (e End) String() string {
 
 // PID is the child's process id, and its group's. It is for people: the number may be another
 // process's once the child has ended.
-func (c *Child) PID() int { return c.proc.Pid }
+func (c *Child) PID() int { return c.pid }
 
 // Done is closed when the child has ended and is reaped. Descendants of it may live on, and hold
 // its pipes open.
@@ -298,9 +341,26 @@ func (c *Child) Signal(sig syscall.Signal) error {
 	return c.signalGroup(sig)
 }
 
+// only sends sig to the child alone.
+func (c *Child) only(sig syscall.Signal) {
+	family.mu.Lock()
+	defer family.mu.Unlock()
+	if !c.reaped {
+		syscall.Kill(c.pid, sig)
+	}
+}
+
 // signalGroup is called before the child is reaped, under family.mu: until then no other group can
 // have the number.
-func (c *Child) signalGroup(sig syscall.Signal) error { return syscall.Kill(-c.proc.Pid, sig) }
+func (c *Child) signalGroup(sig syscall.Signal) error { return syscall.Kill(-c.pid, sig) }
+
+// Resize tells the child's terminal, if it has one, how large it is now, and so the programs there.
+func (c *Child) Resize(w Window) error {
+	if c.terminal == nil {
+		return errors.ErrUnsupported
+	}
+	return setWindow(c.terminal, w)
+}
 
 // Stop ends the child and its descendants, and returns when all of them are gone. It closes the
 // child's stdin, sends TERM and CONT, waits for grace or until hurry is closed, and sends KILL
@@ -329,8 +389,9 @@ func (c *Child) Stop(grace time.Duration, hurry <-chan struct{}) error {
 	return nil
 }
 
-// lookUp finds a program as a shell does.
-func lookUp(name string) (string, error) {
+// LookUp finds a program as a shell does: a name without a slash in our own $PATH. The error wraps
+// ErrNotFound or ErrCannotRun.
+func LookUp(name string) (string, error) {
 	if name == "" {
 		return "", &startError{"''", ErrNotFound, ErrNotFound}
 	}

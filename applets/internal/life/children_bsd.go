@@ -10,22 +10,43 @@ import (
 	"time"
 )
 
-func openTerminal() (master, slave *os.File, err error) {
-	return nil, nil, fmt.Errorf("a terminal for a child, on this system: %w", errors.ErrUnsupported)
+func openTerminal(*Window) (master *os.File, slave int, err error) {
+	return nil, -1, fmt.Errorf("a terminal for a child, on this system: %w", errors.ErrUnsupported)
 }
 
-func startProcess(path string, argv []string, attr *os.ProcAttr) (*os.Process, error) {
-	return os.StartProcess(path, argv, attr)
+func startProcess(path string, argv []string, attr *syscall.ProcAttr) (int, error) {
+	pid, _, err := syscall.StartProcess(path, argv, attr)
+	return pid, err
 }
 
-func (c *Child) reap() (*os.ProcessState, error) {
-	state, err := c.proc.Wait()
+// openPipe makes a pipe to a child, or from one.
+func openPipe(toChild bool) (ours *os.File, theirs int, err error) {
+	var p [2]int
+	syscall.ForkLock.RLock()
+	if err = syscall.Pipe(p[:]); err == nil {
+		syscall.CloseOnExec(p[0])
+		syscall.CloseOnExec(p[1])
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return nil, 0, err
+	}
+	our, theirs := p[0], p[1]
+	if toChild {
+		our, theirs = p[1], p[0]
+	}
+	syscall.SetNonblock(our, true)
+	return os.NewFile(uintptr(our), "child"), theirs, nil
+}
+
+func (c *Child) wait() {
+	ws, err := c.wait4()
 	family.mu.Lock()
 	defer family.mu.Unlock()
-	c.reaped = true
-	delete(family.children, c.proc.Pid)
-	return state, err
+	c.gone(ws, err)
 }
+
+func reaperRuns() bool { return false }
 
 func wakeStrays() {}
 
@@ -52,7 +73,7 @@ func (c *Child) finish(grace time.Duration, hurry <-chan struct{}) error {
 			return false
 		}
 	}
-	left := func() error { return fmt.Errorf("the process group %d does not end", c.proc.Pid) }
+	left := func() error { return fmt.Errorf("the process group %d does not end", c.pid) }
 	return finish(send(syscall.SIGTERM, syscall.SIGCONT), send(syscall.SIGKILL), gone, left, c.done, grace, hurry)
 }
 

@@ -20,35 +20,60 @@ import (
 )
 
 // startProcess starts with no signal blocked: a mask that we have inherited would be the child's too.
-func startProcess(path string, argv []string, attr *os.ProcAttr) (*os.Process, error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	var before unix.Sigset_t
-	if unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, &before) == nil {
-		defer unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
+func startProcess(path string, argv []string, attr *syscall.ProcAttr) (int, error) {
+	if blocking() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		var before unix.Sigset_t
+		if unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, &before) == nil {
+			defer unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
+		}
 	}
-	return os.StartProcess(path, argv, attr)
+	pid, _, err := syscall.StartProcess(path, argv, attr)
+	return pid, err
 }
 
-// reap first waits without reaping. The lock is then held for a moment only, and whoever holds it
-// knows that the number of a child that is not reaped is that child's.
-func (c *Child) reap() (*os.ProcessState, error) {
-	for unix.Waitid(unix.P_PID, c.proc.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+// blocking tells whether this process was started with signals blocked. All its threads have the mask
+// that it had then.
+var blocking = sync.OnceValue(func() bool {
+	var mask unix.Sigset_t
+	return unix.PthreadSigmask(unix.SIG_SETMASK, nil, &mask) != nil || mask != unix.Sigset_t{}
+})
+
+// openPipe makes a pipe to a child, or from one. What package os makes of one would be in the poller at
+// both ends, and be taken out of it at one again.
+func openPipe(toChild bool) (ours *os.File, theirs int, err error) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return nil, 0, err
+	}
+	our, theirs, name := p[0], p[1], "from child"
+	if toChild {
+		our, theirs, name = p[1], p[0], "to child"
+	}
+	unix.SetNonblock(our, true)
+	return os.NewFile(uintptr(our), name), theirs, nil
+}
+
+// wait waits for a child that was started before Adopt was called, or where it is not. It first waits
+// without reaping. The lock is then held for a moment only, and whoever holds it knows that the number
+// of a child that is not reaped is that child's.
+func (c *Child) wait() {
+	for unix.Waitid(unix.P_PID, c.pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
 	}
 	family.mu.Lock()
 	defer family.mu.Unlock()
-	c.reaped = true
-	delete(family.children, c.proc.Pid)
-	return c.proc.Wait()
+	c.gone(c.wait4())
 }
 
 // adopted is set up once, by Adopt.
 var adopted struct {
 	sync.Mutex
-	done   bool
-	before map[identity]bool // children that were here before us, as a shell's jobs are after its exec
-	wake   chan struct{}
-	strays atomic.Uint64 // how many have ended
+	done    bool
+	reaping atomic.Bool       // done, for those who hold other locks
+	before  map[identity]bool // children that were here before us, as a shell's jobs are after its exec
+	wake    chan struct{}
+	strays  atomic.Uint64 // how many have ended
 }
 
 // Adopt makes this process the parent of its descendants' orphans (PR_SET_CHILD_SUBREAPER), so that
@@ -76,6 +101,7 @@ func Adopt() error {
 	}
 	adopted.wake = make(chan struct{}, 1)
 	adopted.done = true
+	adopted.reaping.Store(true)
 	go reapStrays(adopted.wake)
 	return nil
 }
@@ -107,8 +133,9 @@ func waitAny(options int) (pid int, err error) {
 	}
 }
 
-// reapStrays reaps all that end and are not children that Start has started. To wait for any child
-// and reap it at once, as wait4(-1) does, would take away the status of one of those.
+// reapStrays reaps all that end: the children that Start has started, whose status it notes, so that
+// none of them needs a thread that waits; and strays. To wait for any child and reap it at once, as
+// wait4(-1) does, would take away the status of one that Start is about to enter.
 func reapStrays(wake <-chan struct{}) {
 	for {
 		pid, err := waitAny(unix.WEXITED | unix.WNOWAIT)
@@ -116,20 +143,35 @@ func reapStrays(wake <-chan struct{}) {
 			<-wake
 			continue
 		}
-		family.forking.Lock()
-		family.mu.Lock()
-		c := family.children[pid]
-		if c == nil {
-			adopted.strays.Add(1) // before it is gone, for calm
-			unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG, nil)
-		}
-		family.mu.Unlock()
-		family.forking.Unlock()
-		if c != nil {
-			<-c.done
+		if !reapKnown(pid) {
+			family.forking.Lock()
+			if !reapKnown(pid) {
+				adopted.strays.Add(1) // before it is gone, for calm
+				unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG, nil)
+			}
+			family.forking.Unlock()
 		}
 	}
 }
+
+// reapKnown reaps a child that Start has started, if pid is one.
+func reapKnown(pid int) bool {
+	family.mu.Lock()
+	c := family.children[pid]
+	if c != nil && !c.waited {
+		c.gone(c.wait4())
+		family.mu.Unlock()
+		return true
+	}
+	family.mu.Unlock()
+	if c != nil {
+		<-c.done
+	}
+	return c != nil
+}
+
+// reaperRuns tells whether reapStrays does.
+func reaperRuns() bool { return adopted.reaping.Load() }
 
 // An identity is a process: a pid may be given away again, the start time tells.
 type identity struct {
@@ -278,7 +320,7 @@ func (l *lineage) members(s snapshot) map[int]process {
 	}
 	reaped := l.c.reaped
 	family.mu.Unlock()
-	leader := l.c.proc.Pid
+	leader := l.c.pid
 	if reaped && direct[leader] {
 		return nil // its number is given away, and so nothing is left of its group
 	}
@@ -429,7 +471,7 @@ func (c *Child) finish(grace time.Duration, hurry <-chan struct{}) error {
 		inGroup := c.Signal(syscall.SIGTERM) == nil
 		c.Signal(syscall.SIGCONT)
 		for _, p := range members {
-			if !inGroup || p.group != c.proc.Pid {
+			if !inGroup || p.group != c.pid {
 				p.send(syscall.SIGTERM, syscall.SIGCONT)
 			}
 		}

@@ -9,7 +9,7 @@ import (
 // the environment, the working directory and those descriptors that were inherited. It returns only
 // if that fails; the error wraps ErrNotFound or ErrCannotRun if it is the program's.
 func Exec(args []string) error {
-	path, err := lookUp(args[0])
+	path, err := LookUp(args[0])
 	if err != nil {
 		return err
 	}

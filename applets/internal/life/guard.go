@@ -196,7 +196,7 @@ func guard(ctx context.Context, background bool) (End, error) {
 		}
 	}
 	inner := &Child{name: self, done: make(chan struct{})}
-	err = inner.start(self, arguments(), &os.ProcAttr{Env: env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
+	err = inner.start(self, arguments(), &syscall.ProcAttr{Env: env, Files: []uintptr{0, 1, 2}})
 	if err != nil {
 		syscall.Close(pair[1])
 		return End{}, err
@@ -233,7 +233,7 @@ func guard(ctx context.Context, background bool) (End, error) {
 			}
 		case 3:
 			third = sig
-			inner.proc.Kill()
+			inner.only(syscall.SIGKILL)
 		}
 	}
 	for {
@@ -241,7 +241,7 @@ func guard(ctx context.Context, background bool) (End, error) {
 		case s := <-asks:
 			sig := s.(syscall.Signal)
 			if sig == syscall.SIGUSR1 || sig == syscall.SIGUSR2 || sig == syscall.SIGWINCH {
-				inner.proc.Signal(sig)
+				inner.only(sig)
 				continue
 			}
 			request(sig)

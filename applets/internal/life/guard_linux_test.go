@@ -333,11 +333,12 @@ func TestGuardTerminal(t *testing.T) {
 	for _, how := range []string{"slow stubborn", "slow stubborn stay"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			master, slave, err := openTerminal()
+			master, fd, err := openTerminal(nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer master.Close()
+			slave := os.NewFile(uintptr(fd), "terminal")
 			s := serve(t, how, func(cmd *exec.Cmd) {
 				cmd.Stdin = slave
 				cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}

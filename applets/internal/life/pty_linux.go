@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openTerminal makes a pair of a terminal for a child and our side of it. What the child writes
-// comes as it is (no CR before an LF), and what we write is not echoed.
-func openTerminal() (master, slave *os.File, err error) {
+// openTerminal makes a pair of a terminal for a child and our side of it. Without a window what the
+// child writes comes as it is (no CR before an LF), and what we write is not echoed.
+func openTerminal(w *Window) (master *os.File, slave int, err error) {
 	master, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, err
+		return nil, -1, err
 	}
 	defer func() {
 		if err != nil {
@@ -23,7 +23,7 @@ func openTerminal() (master, slave *os.File, err error) {
 	}()
 	raw, err := master.SyscallConn()
 	if err != nil {
-		return nil, nil, err
+		return nil, -1, err
 	}
 	fd, number := -1, 0
 	var ioctl error
@@ -39,34 +39,34 @@ func openTerminal() (master, slave *os.File, err error) {
 		}
 		number, ioctl = unix.IoctlGetInt(int(m), unix.TIOCGPTN)
 	}); err != nil {
-		return nil, nil, err
+		return nil, -1, err
 	}
 	switch {
 	case ioctl != nil:
-		return nil, nil, ioctl
+		return nil, -1, ioctl
 	case fd < 0: // Linux before 4.13
 		fd, err = unix.Open("/dev/pts/"+strconv.Itoa(number), unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 		if err != nil {
-			return nil, nil, err
+			return nil, -1, err
 		}
 	}
-	slave = os.NewFile(uintptr(fd), "terminal")
+	slave = fd
 	defer func() {
 		if err != nil {
-			slave.Close()
+			unix.Close(fd)
 		}
 	}()
+	if w != nil {
+		return master, slave, setWindow(master, *w)
+	}
 	mode, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
-		return nil, nil, err
+		return nil, -1, err
 	}
 	mode.Oflag &^= unix.OPOST | unix.ONLCR
 	mode.Lflag &^= unix.ECHO | unix.ECHONL
 	if err = unix.IoctlSetTermios(fd, unix.TCSETS, mode); err != nil {
-		return nil, nil, err
+		return nil, -1, err
 	}
-	if err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80}); err != nil {
-		return nil, nil, err
-	}
-	return master, slave, nil
+	return master, slave, setWindow(master, Window{24, 80})
 }

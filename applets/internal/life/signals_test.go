@@ -80,6 +80,7 @@ var servants = map[string]func(){}
 
 // TestMain lets a test start this program as a process that can be ended.
 func TestMain(m *testing.M) {
+	Stage() // the last step before a program is this program run again
 	if how := os.Getenv("LIFE_TEST"); how != "" {
 		if serve := servants[how]; serve != nil {
 			serve()

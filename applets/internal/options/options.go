@@ -285,7 +285,7 @@ func Note(c *cli.Call, verbose int) func(format string, args ...any) {
 // they asked for any that is free.
 func TellPort(c *cli.Call, print bool, asked sock.Addr, a net.Addr) error {
 	if !print {
-		if asked.Net == "tcp" && asked.Port == 0 {
+		if (asked.Net == "tcp" || asked.Net == "udp") && asked.Port == 0 {
 			c.Tell("listening on %s", sock.PeerName(a))
 		}
 		return nil

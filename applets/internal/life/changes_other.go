@@ -1,11 +1,11 @@
 //go:build !linux
 
-package fleet
+package life
 
 import "time"
 
-// changes has the directory looked at every second.
-func changes(string) (<-chan struct{}, func(), error) {
+// Changes has the directory looked at every second.
+func Changes(string) (<-chan struct{}, func(), error) {
 	changed, done := make(chan struct{}, 1), make(chan struct{})
 	go func() {
 		tick := time.NewTicker(time.Second)

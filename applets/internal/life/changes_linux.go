@@ -1,4 +1,4 @@
-package fleet
+package life
 
 import (
 	"fmt"
@@ -6,9 +6,9 @@ import (
 	"syscall"
 )
 
-// changes tells that the files in a directory are not what they were: inotify(7). A file that is being
+// Changes tells that the files in a directory are not what they were: inotify(7). A file that is being
 // written is told of when that is over.
-func changes(dir string) (<-chan struct{}, func(), error) {
+func Changes(dir string) (<-chan struct{}, func(), error) {
 	fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC | syscall.IN_NONBLOCK)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", dir, err)

@@ -1,0 +1,763 @@
+package launch
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"sockbox/applets/internal/life"
+	"sockbox/applets/internal/sock"
+)
+
+// A worker has one program, which stays, and gives it one line at a time: the next line that it
+// prints is the answer. What it prints unasked is nobody's, and dropped.
+type worker struct {
+	a     *active
+	hurry <-chan struct{}
+	stall []time.Time // starts of programs that have ended without an answer, one after the other
+	now   *resident   // nil: it is started for the next line
+}
+
+// Why a line has no answer.
+var (
+	errEnded   = errors.New("the program has ended without an answer")
+	errLate    = errors.New("the program took too long")
+	errTooLong = errors.New("the line is too long")
+)
+
+// lastLines is how long what a program has printed may take to be read after its end.
+const lastLines = time.Second
+
+// A resident is a running program, and who reads what it prints.
+type resident struct {
+	child *life.Child
+	end   chan struct{} // closed when nothing more comes
+
+	mu      sync.Mutex
+	waiting chan answer // who has asked, if anybody
+	unasked int
+}
+
+type answer struct {
+	line []byte
+	err  error
+}
+
+// resident starts the program; say gets every line that it prints, with its newline.
+func (a *active) resident(ctx context.Context, hurry <-chan struct{}, say func(r *resident, line []byte, err error)) (*resident, error) {
+	g := given{std: [3]*os.File{life.Pipe, life.Pipe, a.Stderr}}
+	c, err := a.retry(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	a.Note("%s: process %d", a.Name, c.PID())
+	r := &resident{child: c, end: make(chan struct{})}
+	go func() {
+		<-c.Done()
+		// What it has left behind could hold the pipe open, and nobody would learn that it is gone.
+		if err := c.Stop(a.KillTimeout, hurry); err != nil {
+			a.Log("%s: %v", a.Name, err)
+		}
+		// What even so has it open is found in the end, when everything is stopped. What the program
+		// itself has printed is read by then.
+		select {
+		case <-r.end:
+		case <-time.After(lastLines):
+			c.Stdout.Close()
+		}
+	}()
+	a.running.Go(func() {
+		defer close(r.end)
+		defer c.Stdout.Close()
+		in := bufio.NewReaderSize(c.Stdout, 4096)
+		for {
+			line, err := readLine(in, a.MaxMessage)
+			if err != nil && err != errTooLong {
+				return
+			}
+			say(r, line, err)
+		}
+	})
+	return r, nil
+}
+
+// readLine reads a line with its newline, which the last one need not have. Of one that is longer than
+// limit nothing is kept, and it is read to its end.
+func readLine(in *bufio.Reader, limit int) ([]byte, error) {
+	var line []byte
+	long := false
+	for {
+		part, err := in.ReadSlice('\n')
+		if long = long || len(line)+len(part) > limit+1; !long {
+			line = append(line, part...)
+		}
+		switch {
+		case err == bufio.ErrBufferFull:
+		case err != nil && (len(line) == 0 || err != io.EOF):
+			return nil, err
+		case long:
+			return nil, errTooLong
+		default:
+			return line, nil
+		}
+	}
+}
+
+// up has a program running.
+func (w *worker) up(ctx context.Context) (err error) {
+	if w.now != nil {
+		select {
+		case <-w.now.end:
+			w.gone()
+		default:
+			return nil
+		}
+	}
+	if len(w.stall) >= stallStarts && time.Since(w.stall[0]) < stallTime {
+		w.a.Log("%s: started %d times in %v, and it never answered: a pause of %v", w.a.Name, stallStarts, stallTime, stallPause)
+		if !sleep(ctx, stallPause) {
+			return ctx.Err()
+		}
+		w.stall = w.stall[:0]
+	}
+	if !w.a.admitted.rate.wait(ctx) {
+		return ctx.Err()
+	}
+	w.now, err = w.a.resident(ctx, w.hurry, func(r *resident, line []byte, err error) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.waiting == nil {
+			if r.unasked++; r.unasked == 1 {
+				w.a.Log("%s: process %d prints what nobody has asked for: dropped", w.a.Name, r.child.PID())
+			}
+			return
+		}
+		r.waiting <- answer{line, err}
+		r.waiting = nil
+	})
+	if err == nil {
+		w.stall = append(w.stall, time.Now())
+		if len(w.stall) > stallStarts {
+			w.stall = w.stall[1:]
+		}
+	}
+	return err
+}
+
+// gone is called when nothing more comes from the program: it has ended, or closed its output, and is
+// of no more use.
+func (w *worker) gone() {
+	c := w.now.child
+	w.now = nil
+	if err := c.Stop(w.a.KillTimeout, w.hurry); err != nil {
+		w.a.Log("%s: %v", w.a.Name, err)
+	} else if end := c.Wait(); end.Status() != 0 {
+		w.a.Note("%s: process %d: %v", w.a.Name, c.PID(), end)
+	}
+}
+
+// stop ends the program: it sees the end of its input, and a TERM.
+func (w *worker) stop() {
+	if w.now != nil {
+		w.gone()
+	}
+}
+
+// ask gives the program a line, and returns what it answers.
+func (w *worker) ask(ctx context.Context, line []byte) ([]byte, error) {
+	if err := w.up(ctx); err != nil {
+		return nil, err
+	}
+	r := w.now
+	got := make(chan answer, 1)
+	r.mu.Lock()
+	r.waiting = got
+	r.mu.Unlock()
+
+	var over <-chan time.Time
+	if w.a.Timeout > 0 {
+		t := time.NewTimer(w.a.Timeout)
+		defer t.Stop()
+		over = t.C
+	}
+	written := make(chan struct{})
+	go func() { // who has not read all yet may print
+		defer close(written)
+		r.child.Stdin.Write(line)
+	}()
+	var said answer
+	for answered := false; ; {
+		select {
+		case said = <-got:
+			got, answered = nil, true
+			w.stall = w.stall[:0]
+		case <-written:
+			written = nil
+		case <-r.end:
+			w.gone()
+			select {
+			case said = <-got: // its last word
+				answered = true
+			default:
+			}
+			if !answered {
+				return nil, errEnded
+			}
+			written = nil
+		case <-over:
+			w.a.Log("%s: process %d: no answer for %v: ended", w.a.Name, r.child.PID(), w.a.Timeout)
+			w.stop()
+			return nil, errLate
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if answered && written == nil {
+			return said.line, said.err
+		}
+	}
+}
+
+// A question is a line for whichever worker is free.
+type question struct {
+	line   []byte // with its newline
+	answer chan answer
+}
+
+// work is serve for Mode Worker. It stops taking lines when ctx ends; those that have come are
+// answered, for as long as Linger.
+func (a *active) work(ctx context.Context, hurry <-chan struct{}) error {
+	inside, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	defer a.running.Wait()
+	var clients, doors sync.WaitGroup
+	s := &shop{active: a, ctx: ctx, inside: inside, questions: make(chan question)}
+	s.lines.holders = map[*lineReader]int{}
+	var workers sync.WaitGroup
+	if a.Broadcast {
+		r := &room{shop: s, members: map[*member]bool{}, w: &worker{a: a, hurry: hurry}, over: make(chan struct{})}
+		s.room = r
+		if err := r.up(inside); err != nil {
+			a.Log("%s: %v", a.Name, err)
+		}
+		workers.Go(func() {
+			<-inside.Done()
+			r.stop()
+		})
+	} else {
+		for range max(a.Workers, 1) {
+			w := &worker{a: a, hurry: hurry}
+			if err := w.up(inside); err != nil { // now, so that the first peer need not wait for it
+				a.Log("%s: %v", a.Name, err)
+			}
+			workers.Go(func() {
+				defer w.stop()
+				for {
+					select {
+					case q := <-s.questions:
+						line, err := w.ask(inside, q.line)
+						q.answer <- answer{line, err}
+					case <-inside.Done():
+						return
+					}
+				}
+			})
+		}
+	}
+	for _, b := range a.socks {
+		doors.Go(func() {
+			if b.Stream() {
+				s.accept(&clients, b)
+			} else {
+				s.receive(&clients, b)
+			}
+		})
+	}
+	<-ctx.Done()
+	doors.Wait() // their sockets are closed
+	if s.room != nil {
+		go s.room.finish()
+	}
+	done := make(chan struct{})
+	go func() {
+		clients.Wait()
+		close(done)
+	}()
+	late := time.NewTimer(a.Linger)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+		a.Log("%s: not all that had come is answered after %v", a.Name, a.Linger)
+	case <-hurry:
+	}
+	cancel()
+	<-done
+	workers.Wait()
+	return nil
+}
+
+// A shop is where clients and workers meet.
+type shop struct {
+	*active
+	ctx       context.Context // while lines are taken
+	inside    context.Context // while they are answered
+	questions chan question
+	lines     budget
+	room      *room
+}
+
+func (s *shop) ask(line []byte) ([]byte, error) {
+	q := question{line, make(chan answer, 1)}
+	select {
+	case s.questions <- q:
+	case <-s.inside.Done():
+		return nil, s.inside.Err()
+	}
+	a := <-q.answer // a worker that has taken it answers, with an error at the least
+	return a.line, a.err
+}
+
+func (s *shop) accept(clients *sync.WaitGroup, b *sock.Bound) {
+	pause := time.Duration(0)
+	for s.admitted.place(s.ctx) {
+		c, err := b.Own().Accept()
+		if err != nil {
+			s.admitted.leave()
+			if s.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if pause == 0 {
+				s.Log("%s: %s: %v", s.Name, b.Name(), sock.Reason(err))
+			}
+			pause = min(max(2*pause, 10*time.Millisecond), time.Second)
+			sleep(s.ctx, pause)
+			continue
+		}
+		pause = 0
+		leave, why := s.admitted.enter(c.RemoteAddr(), descriptor(c))
+		if leave == nil {
+			s.Note("%s: %s: %s", s.Name, peerAddr(c.RemoteAddr()), why)
+			c.Close()
+			s.admitted.leave()
+			continue
+		}
+		if s.room != nil {
+			s.room.readers.Add(1)
+		}
+		clients.Go(func() {
+			defer s.admitted.leave()
+			defer leave()
+			defer c.Close()
+			// Whoever does not take what waits for him is not waited for.
+			defer context.AfterFunc(s.inside, func() { c.Close() })()
+			sock.Tune(c)
+			if err := s.serveOne(c); err != nil && s.inside.Err() == nil {
+				s.Note("%s: %s: %v", s.Name, peerAddr(c.RemoteAddr()), sock.Reason(err))
+			}
+		})
+	}
+}
+
+// serveOne is a client's conversation: a line, its answer, the next line.
+func (s *shop) serveOne(c net.Conn) error {
+	in := newLineReader(s, c)
+	defer in.free()
+	if s.room != nil {
+		return s.room.member(c, in)
+	}
+	for {
+		line, err := in.next()
+		if err == io.EOF || s.ctx.Err() != nil && line == nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		line, err = s.ask(line)
+		if err != nil {
+			return err
+		}
+		c.SetWriteDeadline(time.Now().Add(writeTime))
+		if _, err := c.Write(line); err != nil || s.HangUp {
+			return err
+		}
+	}
+}
+
+// receive answers datagrams: each of their lines is a question, and each answer a datagram.
+func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
+	pc := b.Packets()
+	buf := make([]byte, 64<<10)
+	for s.admitted.place(s.ctx) {
+		n, peer, err := pc.ReadFrom(buf)
+		if err != nil {
+			s.admitted.leave()
+			if s.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			sleep(s.ctx, 10*time.Millisecond)
+			continue
+		}
+		if !s.admitted.allow.Allows(peer) {
+			s.admitted.leave()
+			continue
+		}
+		rest := append([]byte(nil), buf[:n]...)
+		clients.Go(func() {
+			defer s.admitted.leave()
+			for len(rest) > 0 {
+				line := append([]byte(nil), rest...)
+				if i := bytes.IndexByte(rest, '\n'); i >= 0 {
+					line, rest = rest[:i+1:i+1], rest[i+1:]
+				} else {
+					line, rest = append(line, '\n'), nil
+				}
+				line, err := s.ask(line)
+				if err == nil {
+					_, err = pc.WriteTo(line, peer)
+				}
+				if err != nil {
+					if s.inside.Err() == nil {
+						s.Note("%s: %s: %v", s.Name, peerAddr(peer), sock.Reason(err))
+					}
+					return
+				}
+			}
+		})
+	}
+}
+
+// How long things may take that a peer does.
+const (
+	lineTime  = 10 * time.Second // for a line that has begun
+	lineMore  = 64 << 10         // and a second more for so many bytes of it
+	writeTime = 30 * time.Second // to take an answer
+)
+
+// unfinishedMost is what all lines that have begun may take up together. The longest gives way.
+const unfinishedMost = 16 << 20
+
+// A lineReader reads the lines of one client. While nothing comes it holds little memory.
+type lineReader struct {
+	s     *shop
+	c     net.Conn
+	buf   []byte // what has been read and not been taken
+	from  int    // where no newline has been looked for yet
+	stop  func() bool
+	ended error
+}
+
+const smallBuffer = 512
+
+func newLineReader(s *shop, c net.Conn) *lineReader {
+	l := &lineReader{s: s, c: c}
+	l.stop = context.AfterFunc(s.ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
+	return l
+}
+
+func (l *lineReader) free() {
+	l.stop()
+	l.s.lines.set(l, 0)
+}
+
+// deadline is when the line that has begun has to be complete; the zero time while none has. When no
+// more lines are taken the time is over for all.
+func (l *lineReader) deadline(t time.Time) {
+	l.c.SetReadDeadline(t)
+	if l.s.ctx.Err() != nil {
+		l.c.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// next returns a line with its newline, which is added to the last one. It is the caller's.
+func (l *lineReader) next() ([]byte, error) {
+	var began time.Time
+	for {
+		i := bytes.IndexByte(l.buf[l.from:], '\n')
+		if n := l.from + i; i >= 0 && n <= l.s.MaxMessage {
+			return l.take(n + 1), nil
+		}
+		l.from = len(l.buf)
+		switch {
+		case i >= 0, l.from > l.s.MaxMessage:
+			return nil, fmt.Errorf("%w: more than %d bytes", errTooLong, l.s.MaxMessage)
+		case l.ended == io.EOF && l.from > 0:
+			l.buf = append(l.buf, '\n')
+			return l.take(l.from + 1), nil
+		case l.ended != nil:
+			return nil, l.ended
+		}
+		if l.from == 0 {
+			l.deadline(time.Time{})
+			began = time.Time{}
+		} else {
+			if began.IsZero() {
+				began = time.Now()
+			}
+			l.deadline(began.Add(lineTime + time.Duration(l.from/lineMore)*time.Second))
+		}
+		if cap(l.buf)-len(l.buf) < smallBuffer/2 {
+			size := max(smallBuffer, 2*cap(l.buf))
+			if !l.s.lines.set(l, size) {
+				return nil, fmt.Errorf("%w: there are too many that have begun", errTooLong)
+			}
+			l.buf = append(make([]byte, 0, size), l.buf...)
+		}
+		n, err := l.c.Read(l.buf[len(l.buf):cap(l.buf)])
+		l.buf = l.buf[:len(l.buf)+n]
+		if err != nil {
+			l.ended = err
+		}
+	}
+}
+
+func (l *lineReader) take(n int) []byte {
+	line := append(make([]byte, 0, n), l.buf[:n]...)
+	rest := copy(l.buf, l.buf[n:])
+	l.buf, l.from = l.buf[:rest], 0
+	if rest == 0 && cap(l.buf) > smallBuffer {
+		l.buf = nil
+		l.s.lines.set(l, 0)
+	}
+	return line
+}
+
+// A budget is shared by the lines that have begun. When it is used up the longest of them gives way, so
+// that no set of peers stops the rest.
+type budget struct {
+	mu      sync.Mutex
+	used    int
+	holders map[*lineReader]int
+}
+
+// set says how much l holds, and tells whether it may.
+func (b *budget) set(l *lineReader, size int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if size <= smallBuffer {
+		size = 0
+	}
+	b.used += size - b.holders[l]
+	if b.holders[l] = size; size == 0 {
+		delete(b.holders, l)
+	}
+	for b.used > unfinishedMost {
+		longest := l
+		for other, size := range b.holders {
+			if size > b.holders[longest] {
+				longest = other
+			}
+		}
+		b.used -= b.holders[longest]
+		delete(b.holders, longest)
+		l.s.Log("%s: %s: a line has to give way to others: closed", l.s.Name, peerAddr(longest.c.RemoteAddr()))
+		longest.c.Close()
+		if longest == l {
+			return false
+		}
+	}
+	return true
+}
+
+// A room is where every client hears what the program prints.
+type room struct {
+	*shop
+	w       *worker
+	writing sync.Mutex     // one line at a time goes in
+	readers sync.WaitGroup // members of whom lines may come
+	over    chan struct{}  // closed when nothing more is printed, after the last line has gone in
+
+	mu      sync.Mutex
+	members map[*member]bool
+}
+
+// memberMost is what may wait for one client that does not keep up.
+const memberMost = 256 << 10
+
+type member struct {
+	c net.Conn
+
+	mu     sync.Mutex
+	queue  net.Buffers
+	size   int
+	behind bool
+	wake   chan struct{}
+}
+
+func (r *room) up(ctx context.Context) (err error) {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	return r.start(ctx)
+}
+
+func (r *room) start(ctx context.Context) (err error) {
+	w := r.w
+	if w.now != nil {
+		select {
+		case <-w.now.end:
+			w.gone()
+		default:
+			return nil
+		}
+	}
+	if len(w.stall) >= stallStarts && time.Since(w.stall[0]) < stallTime {
+		r.Log("%s: started %d times in %v: a pause of %v", r.Name, stallStarts, stallTime, stallPause)
+		if !sleep(ctx, stallPause) {
+			return ctx.Err()
+		}
+		w.stall = w.stall[:0]
+	}
+	if w.stall = append(w.stall, time.Now()); len(w.stall) > stallStarts {
+		w.stall = w.stall[1:]
+	}
+	w.now, err = r.resident(ctx, w.hurry, func(_ *resident, line []byte, err error) {
+		if err != nil {
+			r.Log("%s: %v: dropped", r.Name, err)
+			return
+		}
+		r.say(line)
+	})
+	return err
+}
+
+func (r *room) stop() {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	r.w.stop()
+}
+
+// say passes a line on to everybody. Who has too much waiting already is sent away.
+func (r *room) say(line []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for m := range r.members {
+		m.mu.Lock()
+		if m.size > 0 && m.size+len(line) > memberMost && !m.behind {
+			m.behind = true
+			r.Log("%s: %s: does not keep up: closed", r.Name, peerAddr(m.c.RemoteAddr()))
+			m.c.Close()
+		}
+		if !m.behind {
+			m.queue = append(m.queue, line)
+			m.size += len(line)
+		}
+		m.mu.Unlock()
+		select {
+		case m.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// finish is called when no more lines are taken: the program gets those that have come, and the end.
+func (r *room) finish() {
+	defer close(r.over)
+	r.readers.Wait()
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	if now := r.w.now; now != nil && !r.Pty { // a terminal has no end to close
+		now.child.Stdin.Close()
+		select {
+		case <-now.end:
+		case <-r.inside.Done():
+		}
+	}
+}
+
+// member is a client's time in the room.
+func (r *room) member(c net.Conn, in *lineReader) error {
+	if err := r.up(r.inside); err != nil {
+		r.readers.Done()
+		return err
+	}
+	m := &member{c: c, wake: make(chan struct{}, 1)}
+	r.mu.Lock()
+	r.members[m] = true
+	r.mu.Unlock()
+	left := make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() { m.write(left) })
+	err := r.listen(in)
+	if r.ctx.Err() != nil {
+		select {
+		case <-r.over:
+		case <-r.inside.Done():
+		}
+	}
+	r.mu.Lock()
+	delete(r.members, m)
+	r.mu.Unlock()
+	close(left)
+	all.Wait()
+	return err
+}
+
+// listen gives the program the lines of one member.
+func (r *room) listen(in *lineReader) error {
+	defer r.readers.Done()
+	for {
+		line, err := in.next()
+		if err == io.EOF || r.ctx.Err() != nil && line == nil {
+			return nil
+		}
+		if err == nil {
+			err = r.put(line)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// put gives the program a line. It waits for a program that does not read; then its clients wait too.
+func (r *room) put(line []byte) error {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	if err := r.start(r.inside); err != nil {
+		return err
+	}
+	child := r.w.now.child
+	defer context.AfterFunc(r.inside, func() { child.Stdin.Close() })()
+	if _, err := child.Stdin.Write(line); err != nil {
+		return errEnded
+	}
+	return nil
+}
+
+// write writes to the client what waits for it, until it leaves and that is all.
+func (m *member) write(left <-chan struct{}) {
+	last := false
+	for {
+		m.mu.Lock()
+		queue := m.queue
+		size := m.size
+		m.queue = nil
+		m.mu.Unlock()
+		if len(queue) > 0 {
+			m.c.SetWriteDeadline(time.Now().Add(writeTime))
+			if _, err := queue.WriteTo(m.c); err != nil {
+				m.c.Close()
+				return
+			}
+			m.mu.Lock()
+			m.size -= size
+			m.mu.Unlock()
+			continue
+		}
+		if last {
+			return
+		}
+		select {
+		case <-m.wake:
+		case <-left:
+			last = true
+		}
+	}
+}

@@ -1,0 +1,103 @@
+package life
+
+import (
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestParseLimit(t *testing.T) {
+	for text, want := range map[string]Limit{
+		"cpu=10": {"cpu", 10}, "as=512M": {"as", 512 << 20}, "nofile=64": {"nofile", 64}, "fsize=2k": {"fsize", 2048}, "core=0": {"core", 0},
+	} {
+		if got, err := ParseLimit(text); err != nil || got != want {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "cpu", "cpu=", "cpu=-1", "cpu=x", "rss=1", "as=9999999999999T", "=1"} {
+		if got, err := ParseLimit(text); err == nil {
+			t.Errorf("%q: %v, want an error", text, got)
+		}
+	}
+}
+
+// said starts cmd and returns what it prints, once it has ended with 0.
+func said(t *testing.T, cmd Command) string {
+	t.Helper()
+	cmd.Stdout = Pipe
+	c, err := Start(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Stdout.Close()
+	b, err := io.ReadAll(c.Stdout)
+	if end := c.Wait(); err != nil || end.Status() != 0 {
+		t.Fatalf("%v, %v", err, end)
+	}
+	return string(b)
+}
+
+func TestStage(t *testing.T) {
+	sh := Command{Path: "sh", Env: append(os.Environ(), "X=1"), PIDVariables: []string{"LISTEN_PID", "OTHER"}}
+	sh.Args = []string{"sh", "-c", `echo $((LISTEN_PID == $$)) $((OTHER == $$)) $0 $1 $X "${SOCKBOX_STAGE-none}"; for n in 3 4 5 6 7 8 9; do [ ! -e /proc/$$/fd/$n ] || echo $n; done`, "name", "a b"}
+	if got, want := said(t, sh), "1 1 name a b 1 none\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	limited := Command{Path: "sh", Args: []string{"sh", "-c", "ulimit -n; ulimit -t; ulimit -Hn"},
+		Limits: []Limit{{"nofile", 50}, {"cpu", 7}}}
+	if got, want := said(t, limited), "50\n7\n50\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	none := Command{Path: "/nowhere/none", Limits: []Limit{{"cpu", 7}}}
+	if _, err := Start(none); !errors.Is(err, ErrNotFound) {
+		t.Errorf("%v, want %v", err, ErrNotFound)
+	}
+	bad := Command{Path: "/etc/passwd", PIDVariables: []string{"X"}}
+	if _, err := Start(bad); !errors.Is(err, ErrCannotRun) {
+		t.Errorf("%v, want %v", err, ErrCannotRun)
+	}
+}
+
+func TestLookUpUser(t *testing.T) {
+	for _, s := range []string{"", ":x", "x:", "no such user", "nobody:no such group", "4294967296", "12345678"} {
+		if u, err := LookUpUser(s); err == nil {
+			t.Errorf("%q: %+v, want an error", s, u)
+		}
+	}
+	if os.Getuid() != 0 {
+		if _, err := LookUpUser("0"); err == nil {
+			t.Error("anybody may be root")
+		}
+		return
+	}
+	need(t, "id")
+	want, err := exec.Command("id", "-G", "nobody").Output()
+	if err != nil {
+		t.Skip(err)
+	}
+	u, err := LookUpUser("nobody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := Command{Path: "sh", Args: []string{"sh", "-c", "id -G; id -un; echo $HOME $USER $LOGNAME"}, Credential: u.Credential, Env: u.Environment(nil)}
+	if got, want := said(t, id), string(want)+"nobody\n"+u.Home+" nobody nobody\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	// Nothing of root's is left, with limits too.
+	id.Limits, id.Dir = []Limit{{"nofile", 30}}, "/"
+	id.Args[2] = "grep -E '^(Uid|Gid|Groups|CapEff)' /proc/self/status"
+	got := said(t, id)
+	if strings.Contains(got, "\t0\t") || !strings.Contains(got, "CapEff:\t0000000000000000") {
+		t.Errorf("%q", got)
+	}
+	if one, err := LookUpUser("12345678:4321"); err != nil || one.Credential.Uid != 12345678 || one.Credential.Gid != 4321 || len(one.Credential.Groups) > 0 {
+		t.Errorf("%+v, %v", one, err)
+	}
+	if !slices.Contains(u.Environment([]string{"A=b", "HOME=/root"}), "A=b") {
+		t.Error("A is lost")
+	}
+}
