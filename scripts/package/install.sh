@@ -56,6 +56,7 @@ stage() {
 		page=sockbox-$name.1
 		[ -e "$1/share/man/man1/$page" ] || page=sockbox-${name#sock-}.1
 		[ -e "$1/share/man/man1/$page" ] || page=sockbox-${name#sock}.1
+		[ -e "$1/share/man/man1/$page" ] || page=${page%.*.1}.1 # sockexec.client
 		ln -s "$page" "$1/share/man/man1/$name.1"
 		# bash and fish look for the completion of a command in a file with its name.
 		ln -s sockbox "$1/share/bash-completion/completions/$name"
