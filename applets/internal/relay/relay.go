@@ -1,0 +1,174 @@
+// Package relay is the engine of relay: it takes clients at one place and carries what they say to
+// another, streams and datagrams, and what is answered back.
+//
+// A stream's two directions end each for itself: the end of one side is passed on as an end, a reset as
+// a reset. When the relay is asked to end it takes nothing new, passes on what it has received, and
+// closes; it does not wait for peers to end.
+package relay
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sockbox/applets/internal/secret"
+	"sockbox/applets/internal/sock"
+)
+
+// Options say what is relayed, and how. Those that are zero are off, unless they say otherwise.
+type Options struct {
+	Listen  Endpoint   // where clients come
+	Dests   []Endpoint // where they are carried to; none with Echo
+	Echo    bool       // what comes goes back
+	ReplyTo *Endpoint  // where answers go in place of the client
+
+	ListenOptions sock.ListenOptions
+	Dial          sock.DialOptions // of the side of the destination: source, interface, the time for a connection
+	WaitBackend   time.Duration    // how long a client waits for a destination while there is none
+	Balance       Balance
+	Allow, Deny   sock.AccessList
+
+	MaxConns    int           // streams, and sessions of datagrams, at once; at least 1
+	IdleTimeout time.Duration // ends a stream on which nothing moves
+	HalfClosed  time.Duration // the same, once one side has ended
+
+	UDPTimeout  time.Duration // ends a session of datagrams in which nothing moves; never 0
+	MaxSessions int           // such sessions at once; at least 1
+	MaxDatagram int           // the longest that is made of a stream; at least 1
+	Frame       Frame         // how datagrams stand in a stream
+
+	ProxyIn  sock.AccessList // who says with the PROXY protocol whom it speaks for; nil: nobody
+	ProxyOut int             // tell the destination who the client is: version 1 or 2
+
+	TLSListen *tls.Config                            // for clients, where Listen.TLS says that they speak it
+	TLSDest   func(host string) (*tls.Config, error) // for the destinations that do
+	Key       secret.Key                             // for the endpoints that are another relay, see Endpoint.Key
+
+	Dump Dump
+	Rate int64 // bytes a second in each direction, all clients together
+
+	// What passes is handed to Tee too, a message at a time: lines of streams, and datagrams. from is
+	// the sender. It does not block.
+	Tee func(message []byte, from string)
+
+	Out  io.Writer                        // for Dump, and for the destination "-"
+	Log  func(format string, args ...any) // for everybody
+	Note func(format string, args ...any) // for the curious
+}
+
+// Dump is how what passes is shown.
+type Dump int
+
+const (
+	DumpNothing Dump = iota
+	DumpText
+	DumpHex
+)
+
+// Balance is how one of several destinations is chosen.
+type Balance int
+
+const (
+	First      Balance = iota // the first that is alive
+	RoundRobin                // one after the other
+	Least                     // that with the fewest clients
+)
+
+// A Relay is one relay at work.
+type Relay struct {
+	Options
+	ln      net.Listener   // for streams
+	packets net.PacketConn // for datagrams
+	dests   *destinations
+	closing sync.Once
+
+	peers    atomic.Int64 // clients there are
+	connects atomic.Int64 // clients there were
+	refused  atomic.Int64 // clients that were not allowed
+	in, out  atomic.Int64 // bytes from clients, and to them
+	dropped  atomic.Int64 // datagrams that found no room, or nobody who takes them
+}
+
+// New returns a relay that is not open yet.
+func New(o Options) (*Relay, error) {
+	if o.Note == nil {
+		o.Note = func(string, ...any) {}
+	}
+	if o.Log == nil {
+		o.Log = o.Note
+	}
+	return &Relay{Options: o}, nil
+}
+
+// Open gets ready to take clients. Destinations are not needed for that.
+func (r *Relay) Open(ctx context.Context) (err error) {
+	if r.Listen.Datagram {
+		r.packets, err = r.listenDatagrams(ctx)
+		return err
+	}
+	r.ln, err = sock.Listen(ctx, r.Listen.Addr, r.ListenOptions)
+	return err
+}
+
+// Addr is where clients come, as the kernel knows it.
+func (r *Relay) Addr() net.Addr {
+	if r.packets != nil {
+		return r.packets.LocalAddr()
+	}
+	return r.ln.Addr()
+}
+
+// Run takes clients until ctx ends. What has been received by then is passed on, until abandon ends.
+// When it returns everything is closed.
+func (r *Relay) Run(ctx, abandon context.Context) error {
+	defer r.Close()
+	if r.packets != nil {
+		return r.serveDatagrams(ctx, abandon)
+	}
+	return r.serveStreams(ctx, abandon)
+}
+
+// Close gives back what Open has opened; it may be called more than once.
+func (r *Relay) Close() {
+	r.closing.Do(func() {
+		if r.ln != nil {
+			r.ln.Close()
+		}
+		if r.packets != nil {
+			r.packets.Close()
+		}
+	})
+}
+
+// Moved is how many bytes have been passed on so far.
+func (r *Relay) Moved() int64 { return r.in.Load() + r.out.Load() }
+
+func (r *Relay) allowed(a net.Addr) bool {
+	if len(r.Deny) > 0 && r.Deny.Allows(a) {
+		if _, unix := a.(*net.UnixAddr); !unix {
+			return false
+		}
+	}
+	return r.Allow.Allows(a)
+}
+
+// String is what people are shown: "8022 -> 127.0.0.1:22".
+func (o *Options) String() string {
+	to := make([]string, len(o.Dests))
+	for i, d := range o.Dests {
+		to[i] = d.String()
+	}
+	if o.Echo {
+		to = []string{"echo"}
+	}
+	return fmt.Sprintf("%s -> %s", o.Listen, strings.Join(to, ", "))
+}
+
+var errNotYet = errors.New("not yet")
