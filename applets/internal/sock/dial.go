@@ -17,7 +17,7 @@ type DialOptions struct {
 }
 
 // Dial connects to a TCP, UDP or unix address, or takes over an inherited
-// connection. A name's addresses are tried as RFC 8305 says, and the connection
+// connection. A unix socket for datagrams gets an abstract name on Linux, so that it can be answered. A name's addresses are tried as RFC 8305 says, and the connection
 // comes tuned (see Tune). ctx ends the dialling, not the connection.
 func Dial(ctx context.Context, a Addr, o DialOptions) (net.Conn, error) {
 	c, err := dial(ctx, a, o)
@@ -43,7 +43,10 @@ func dial(ctx context.Context, a Addr, o DialOptions) (net.Conn, error) {
 		}
 		return d.DialContext(ctx, a.Net, a.hostPort())
 	case "unix":
-		return dialUnix(ctx, d, a.Path)
+		return dialUnix(ctx, d, "unix", a.Path)
+	case "unixgram":
+		d.Control = func(_, _ string, c syscall.RawConn) error { return autobind(c) }
+		return dialUnix(ctx, d, "unixgram", a.Path)
 	case "fd":
 		in, err := takeFD(a.FD, fdConn)
 		return in.Conn, err
