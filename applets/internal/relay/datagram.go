@@ -27,14 +27,3 @@ func (r *Relay) streamToDatagrams(ctx, abandon context.Context, c net.Conn, d *d
 func (r *Relay) openReplies(ctx context.Context, client net.Addr) (net.Conn, error) {
 	return nil, errNotYet
 }
-
-// Frame is how datagrams stand in a stream.
-type Frame int
-
-const (
-	Raw       Frame = iota // a datagram is one write, and a read one datagram
-	Line                   // a datagram is a line, without the newline
-	Nul                    // ended by a zero byte
-	Netstring              // as a netstring
-	Len16                  // behind its length, 2 bytes, big-endian
-)
