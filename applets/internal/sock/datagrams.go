@@ -1,9 +1,11 @@
 package sock
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
+	"strconv"
 	"syscall"
 )
 
@@ -95,3 +97,33 @@ func (d *Datagrams) Send(ds []Datagram) (int, error) { return d.send(ds) }
 // Lost returns how many datagrams the kernel has dropped on this socket for want of room, as far as is
 // known from those that came.
 func (d *Datagrams) Lost() uint32 { return d.system.lost.Load() }
+
+// OpenDatagrams opens a UDP socket that sends to anybody, broadcast addresses too, from where o says.
+func OpenDatagrams(ctx context.Context, o DialOptions) (net.PacketConn, error) {
+	local := ":0"
+	if o.Source != "" {
+		src, err := parseSource(o.Source)
+		if err != nil {
+			return nil, err
+		}
+		local = src.String()
+		if !src.Addr().IsValid() {
+			local = ":" + strconv.Itoa(int(src.Port()))
+		}
+	}
+	var lc net.ListenConfig
+	pc, err := lc.ListenPacket(ctx, "udp", local)
+	if err != nil {
+		return nil, fail("udp://"+local, err)
+	}
+	return pc, nil
+}
+
+// SourceIP is the address of a source as DialOptions has it; zero where it names none.
+func SourceIP(source string) netip.Addr {
+	src, err := parseSource(source)
+	if err != nil || !src.Addr().IsValid() || src.Addr().IsUnspecified() {
+		return netip.Addr{}
+	}
+	return src.Addr()
+}
