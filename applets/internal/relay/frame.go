@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+
+	"sockbox/applets/internal/sock"
 )
 
 // How datagrams stand in a stream. Raw, each datagram is one write and each read makes one datagram:
@@ -147,41 +149,50 @@ type deframer struct {
 	frame Frame
 	limit int    // no datagram is longer
 	rest  []byte // the beginning of one whose end has not come
+	found []sock.Datagram
 }
 
-// feed calls f with each datagram that b completes; what f is given is its own until feed returns.
-func (d *deframer) feed(b []byte, f func([]byte)) error {
+// atOnce is how many datagrams feed hands over together, at most: a stream of newlines is no reason to
+// take more memory.
+const atOnce = 64
+
+// feed calls f with the datagrams that b completes; what f is given is its own until it returns.
+func (d *deframer) feed(b []byte, f func([]sock.Datagram)) (err error) {
 	if len(d.rest) > 0 {
 		d.rest = append(d.rest, b...)
 		b = d.rest
 	}
+	d.found = d.found[:0]
 	for len(b) > 0 {
-		datagram, size, err := d.frame.next(b, d.limit)
-		if err != nil {
-			return err
-		}
-		if size == 0 {
+		datagram, size, wrong := d.frame.next(b, d.limit)
+		if err = wrong; size == 0 {
 			break
 		}
-		f(datagram)
+		if d.found = append(d.found, sock.Datagram{Data: datagram}); len(d.found) == atOnce {
+			f(d.found)
+			d.found = d.found[:0]
+		}
 		b = b[size:]
+	}
+	if len(d.found) > 0 {
+		f(d.found)
 	}
 	if len(b) == 0 && cap(d.rest) > 4<<10 {
 		d.rest = nil // a stream that was torn once need not pay for it for ever
 	}
 	d.rest = append(d.rest[:0], b...) // b may be its end
-	return nil
+	return err
 }
 
 // finish is called at the end of the stream.
-func (d *deframer) finish(f func([]byte)) error {
+func (d *deframer) finish(f func([]sock.Datagram)) error {
 	switch {
 	case len(d.rest) == 0:
 		return nil
 	case d.frame != Line && d.frame != Nul:
 		return errTorn
 	}
-	f(d.rest)
+	f(append(d.found[:0], sock.Datagram{Data: d.rest}))
 	d.rest = nil
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"sockbox/applets/internal/sock"
 )
 
 func TestFrame(t *testing.T) {
@@ -45,7 +47,11 @@ func TestFrame(t *testing.T) {
 // deframe feeds the stream in pieces of the given size.
 func deframe(f Frame, limit int, stream []byte, piece int) (got []string, err error) {
 	d := deframer{frame: f, limit: limit}
-	take := func(b []byte) { got = append(got, string(b)) }
+	take := func(ds []sock.Datagram) {
+		for _, d := range ds {
+			got = append(got, string(d.Data))
+		}
+	}
 	for b := range slices.Chunk(stream, piece) {
 		if err := d.feed(b, take); err != nil {
 			return got, err
@@ -105,11 +111,13 @@ func FuzzDeframe(f *testing.F) {
 
 		d := deframer{frame: frame, limit: most}
 		var got []string
-		take := func(b []byte) {
-			if len(b) > most {
-				t.Errorf("%v: %d bytes, the limit is %d", frame, len(b), most)
+		take := func(ds []sock.Datagram) {
+			for _, d := range ds {
+				if len(d.Data) > most {
+					t.Errorf("%v: %d bytes, the limit is %d", frame, len(d.Data), most)
+				}
+				got = append(got, string(d.Data))
 			}
-			got = append(got, string(b))
 		}
 		var err error
 		for b := range slices.Chunk(stream, n) {
