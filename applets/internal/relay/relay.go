@@ -86,13 +86,17 @@ type Relay struct {
 	Options
 	ln      net.Listener   // for streams
 	packets net.PacketConn // for datagrams
-	dests   *destinations
+	dests   destinations
+	talks   talks
+	pace    [2]pace
+	out     sync.Mutex              // for Out
+	fail    context.CancelCauseFunc // ends all; set by Run
 	closing sync.Once
 
 	peers    atomic.Int64 // clients there are
 	connects atomic.Int64 // clients there were
 	refused  atomic.Int64 // clients that were not allowed
-	in, out  atomic.Int64 // bytes from clients, and to them
+	in, back atomic.Int64 // bytes of datagrams from clients, and to them
 	dropped  atomic.Int64 // datagrams that found no room, or nobody who takes them
 }
 
@@ -104,7 +108,11 @@ func New(o Options) (*Relay, error) {
 	if o.Log == nil {
 		o.Log = o.Note
 	}
-	return &Relay{Options: o}, nil
+	r := &Relay{Options: o}
+	for _, d := range o.Dests {
+		r.dests.all = append(r.dests.all, &destination{Endpoint: d})
+	}
+	return r, nil
 }
 
 // Open gets ready to take clients. Destinations are not needed for that.
@@ -129,10 +137,22 @@ func (r *Relay) Addr() net.Addr {
 // When it returns everything is closed.
 func (r *Relay) Run(ctx, abandon context.Context) error {
 	defer r.Close()
+	ctx, r.fail = context.WithCancelCause(ctx)
+	defer r.fail(nil)
+	work, cancel := context.WithCancel(abandon)
+	r.dests.ctx = work
+	defer r.dests.probes.Wait()
+	defer cancel()
+	var err error
 	if r.packets != nil {
-		return r.serveDatagrams(ctx, abandon)
+		err = r.serveDatagrams(ctx, abandon)
+	} else {
+		err = r.serveStreams(ctx, abandon)
 	}
-	return r.serveStreams(ctx, abandon)
+	if cause := context.Cause(ctx); err == nil && cause != nil && cause != context.Canceled {
+		err = cause
+	}
+	return err
 }
 
 // Close gives back what Open has opened; it may be called more than once.
@@ -147,8 +167,19 @@ func (r *Relay) Close() {
 	})
 }
 
-// Moved is how many bytes have been passed on so far.
-func (r *Relay) Moved() int64 { return r.in.Load() + r.out.Load() }
+// Moved is how many bytes have been passed on so far: from clients, and to them.
+func (r *Relay) Moved() (in, out int64) {
+	in, out = r.talks.moved()
+	return in + r.in.Load(), out + r.back.Load()
+}
+
+// stdout is the destination "-".
+func (r *Relay) stdout() net.Conn { return newLocal(&locked{r}) }
+
+// locked writes to Out, for many.
+type locked struct{ r *Relay }
+
+func (l *locked) Write(b []byte) (int, error) { return len(b), l.r.print(b) }
 
 func (r *Relay) allowed(a net.Addr) bool {
 	if len(r.Deny) > 0 && r.Deny.Allows(a) {

@@ -14,6 +14,8 @@ import (
 type DialOptions struct {
 	Source  string        // tcp, udp: where to dial from: "ADDR", "ADDR:PORT", "[V6]:PORT" or ":PORT"; "" leaves it to the kernel
 	Timeout time.Duration // for name, connection and all; 0 leaves it to ctx and the kernel
+
+	Interface string // tcp, udp: go by this network interface only (SO_BINDTODEVICE, Linux); "" leaves it to the kernel
 }
 
 // Dial connects to a TCP, UDP or unix address, or takes over an inherited
@@ -34,6 +36,27 @@ func dial(ctx context.Context, a Addr, o DialOptions) (net.Conn, error) {
 	if o.Source != "" {
 		if err := setSource(d, a.Net, o.Source); err != nil {
 			return nil, err
+		}
+	}
+	if o.Interface != "" {
+		if a.Net != "tcp" && a.Net != "udp" {
+			return nil, fmt.Errorf("only tcp and udp go by an interface (%s)", show(o.Interface))
+		}
+		source := d.Control
+		d.Control = func(network, address string, c syscall.RawConn) error {
+			if source != nil {
+				if err := source(network, address, c); err != nil {
+					return err
+				}
+			}
+			var err error
+			if e := c.Control(func(fd uintptr) { err = bindToDevice(int(fd), o.Interface) }); e != nil {
+				return e
+			}
+			if err != nil {
+				err = &reason{fmt.Sprintf("interface %s: %v", show(o.Interface), err), err}
+			}
+			return err
 		}
 	}
 	switch a.Net {

@@ -27,6 +27,9 @@ func tuneSource(fd int, network string, port bool) {
 	}
 }
 
+// bindToDevice keeps a socket to one network interface (socket(7)).
+func bindToDevice(fd int, name string) error { return unix.BindToDevice(fd, name) }
+
 func askDrops(c syscall.Conn) {
 	control(c, func(fd int) error {
 		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1)

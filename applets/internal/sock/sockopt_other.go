@@ -9,6 +9,8 @@ import (
 
 func tuneTCP(*net.TCPConn) {}
 
+func bindToDevice(int, string) error { return syscall.ENOTSUP }
+
 func askDrops(syscall.Conn) {}
 
 // tuneSource prepares a socket that is bound before it connects: the last
