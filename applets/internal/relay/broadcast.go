@@ -68,17 +68,3 @@ func networkOf(a net.Addr) (n network, ok bool) {
 	n.broadcast = netip.AddrFrom4(last)
 	return n, true
 }
-
-// isShared tells whether what is sent to ip is for many: broadcast or multicast.
-func isShared(ip netip.Addr) bool {
-	if ip.IsMulticast() || ip == everywhere {
-		return true
-	}
-	all, _ := networks(netip.Addr{}, "")
-	for _, n := range all {
-		if n.broadcast == ip {
-			return true
-		}
-	}
-	return false
-}

@@ -3,7 +3,6 @@ package relay
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -57,9 +56,14 @@ func (f Frame) end() byte {
 	return 0
 }
 
-var (
-	errNetstring = errors.New("not a netstring")
-	errTorn      = errors.New("the stream ended within a frame")
+// A frameError is what a peer gets wrong.
+type frameError string
+
+func (e frameError) Error() string { return string(e) }
+
+const (
+	errNetstring frameError = "not a netstring"
+	errTorn      frameError = "the stream ended within a frame"
 )
 
 // longest is what fits a frame; for those that are not told here, any datagram does.
@@ -126,7 +130,9 @@ func (f Frame) next(b []byte, limit int) (datagram []byte, size int, err error) 
 	return b[head : head+length : head+length], size, nil
 }
 
-func tooLong(limit int) error { return fmt.Errorf("a frame has more than %d bytes", limit) }
+func tooLong(limit int) error {
+	return frameError(fmt.Sprintf("a frame has more than %d bytes", limit))
+}
 
 // netstringHead reads "LENGTH:". size 0 means that the colon has not come yet.
 func netstringHead(b []byte, limit int) (size, length int, err error) {

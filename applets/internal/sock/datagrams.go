@@ -112,6 +112,9 @@ func OpenDatagrams(ctx context.Context, o DialOptions) (net.PacketConn, error) {
 		}
 	}
 	var lc net.ListenConfig
+	if o.Interface != "" {
+		lc.Control = byInterface(o.Interface, nil)
+	}
 	pc, err := lc.ListenPacket(ctx, "udp", local)
 	if err != nil {
 		return nil, fail("udp://"+local, err)
