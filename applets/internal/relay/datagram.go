@@ -38,3 +38,13 @@ const (
 	Netstring              // as a netstring
 	Len16                  // behind its length, 2 bytes, big-endian
 )
+
+// ParseFrame reads the name of a Frame.
+func ParseFrame(s string) (Frame, error) {
+	for i, name := range []string{"raw", "line", "nul", "netstring", "len16"} {
+		if s == name {
+			return Frame(i), nil
+		}
+	}
+	return 0, errNotYet
+}
