@@ -27,6 +27,7 @@ var All = []*cli.Applet{
 	triggerSendApplet,
 	poolApplet,
 	masterApplet,
+	relayApplet,
 	initApplet,
 	pingApplet,
 	waitApplet,

@@ -138,6 +138,7 @@ func stat(name string) (buffer.Stat, error) {
 func (l *listing) print(c *cli.Call, stats []buffer.Stat) error {
 	if l.json {
 		enc := json.NewEncoder(c.Stdout)
+		enc.SetEscapeHTML(false) // it is for no page, and a relay's endpoint has a ">"
 		for _, s := range stats {
 			if err := enc.Encode(s); err != nil {
 				return err

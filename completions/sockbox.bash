@@ -127,7 +127,7 @@ _sockbox() {
     fi
 }
 
-_sockbox_applets='bind-input bind-output read write path list close trigger-wait trigger-send pool master init ping wait help'
+_sockbox_applets='bind-input bind-output read write path list close trigger-wait trigger-send pool master relay init ping wait help'
 
 # _sockbox_spec NAME: the options of an applet, which of them take what, and its operands.
 _sockbox_spec() {
@@ -188,6 +188,11 @@ _sockbox_spec() {
         opts='--only --watch --restart --stderr --pty --host --grace --linger --retry --connect-timeout --resume-timeout --capacity --max-message --plain --json --joblog --verbose --any-port --quiet --help'
         valued=' --only=GLOB --restart=never|on-failure|always --stderr=pass|forward|discard --host=NAME --grace=TIME --linger=TIME --retry=TIME --connect-timeout=TIME --resume-timeout=TIME --capacity=SIZE --max-message=SIZE --joblog=FILE '
         places='KEY HOST|ENDPOINT PORT|DIR DIR'
+        ;;
+    relay)
+        opts='--daemon --name --print-port --echo --source --interface --connect-timeout --broadcast --reply-to --balance --wait-backend --allow --deny --max-conns --max-sessions --idle-timeout --half-closed-timeout --udp-timeout --rate --frame --max-datagram --proxy-in --proxy-out --tls-listen --tls-dest --tls-cert --tls-key --tls-client-ca --self-signed --tls-ca --tls-name --tls-pin --tls-insecure --tls-client-cert --tls-client-key --key --dump --tee --mode --linger --verbose --quiet --help'
+        valued=' --name=NAME --source=ADDR[:PORT] --interface=NAME --connect-timeout=TIME --reply-to=ENDPOINT --balance=first|round-robin|least --wait-backend=TIME --allow=CIDR --deny=CIDR -m=N --max-conns=N --max-sessions=N --idle-timeout=TIME --half-closed-timeout=TIME --udp-timeout=TIME --rate=RATE --frame=raw|line|nul|netstring|len16 --max-datagram=N --proxy-in=CIDR --proxy-out=v1|v2 --tls-cert=FILE --tls-key=FILE --tls-client-ca=FILE --tls-ca=FILE --tls-name=NAME --tls-pin=FINGERPRINT --tls-client-cert=FILE --tls-client-key=FILE --key=KEY --tee=NAME --mode=MODE --linger=TIME '
+        places='LISTEN DEST...'
         ;;
     init)
         opts='--quiet --help'

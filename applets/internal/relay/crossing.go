@@ -360,7 +360,7 @@ type crossing struct {
 	r    *Relay
 	c    net.Conn
 	box  *outbox
-	seen  atomic.Int64 // when something moved, since its beginning
+	seen atomic.Int64 // when something moved, since its beginning
 }
 
 func (x *crossing) run(ctx, abandon context.Context, d *destination) error {

@@ -32,6 +32,7 @@ type Options struct {
 	ListenOptions sock.ListenOptions
 	Dial          sock.DialOptions // of the side of the destination: source, interface, the time for a connection
 	WaitBackend   time.Duration    // how long a client waits for a destination while there is none
+	Broadcast     bool             // a destination may be a broadcast address
 	Balance       Balance
 	Allow, Deny   sock.AccessList
 
@@ -172,6 +173,25 @@ func (r *Relay) Close() {
 func (r *Relay) Moved() (in, out int64) {
 	in, out = r.talks.moved()
 	return in + r.in.Load(), out + r.back.Load()
+}
+
+// Progress grows whenever bytes move, also those that our kernel holds for slow peers at the end.
+func (r *Relay) Progress() int64 {
+	in, out := r.Moved()
+	return in + out - r.talks.unsent()
+}
+
+// Counts are what list shows.
+type Counts struct {
+	Peers, Connects, Refused int64
+	In, Out                  int64 // bytes from clients, and to them
+	Dropped                  int64 // datagrams
+}
+
+// Counts tells how much was done so far.
+func (r *Relay) Counts() Counts {
+	in, out := r.Moved()
+	return Counts{r.peers.Load(), r.connects.Load(), r.refused.Load(), in, out, r.dropped.Load()}
 }
 
 // stdout is the destination "-".

@@ -265,6 +265,18 @@ func (ts *talks) moved() (in, out int64) {
 	return in, out
 }
 
+// unsent sums up what peers have not taken yet, once the end has begun.
+func (ts *talks) unsent() (n int64) {
+	ts.each(func(t *talk) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.draining {
+			n += int64(t.pump.Unsent())
+		}
+	})
+	return n
+}
+
 func (ts *talks) each(f func(*talk)) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
@@ -277,8 +289,9 @@ func (ts *talks) each(f func(*talk)) {
 type talk struct {
 	pump sock.Pump
 
-	mu      sync.Mutex
-	running bool // the pump is; before that there is nothing to drain or cut
+	mu       sync.Mutex
+	running  bool // the pump is; before that there is nothing to drain or cut
+	draining bool
 
 	moved  int64 // what reap has seen
 	unsent int
@@ -292,6 +305,7 @@ func (t *talk) start(ctx context.Context, f func()) {
 	f()
 	t.running = true
 	if ctx.Err() != nil {
+		t.draining = true
 		t.pump.Drain()
 	}
 }
@@ -300,6 +314,7 @@ func (t *talk) drain() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.running {
+		t.draining = true
 		t.pump.Drain()
 	}
 }

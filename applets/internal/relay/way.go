@@ -307,7 +307,7 @@ type lateWay struct {
 const (
 	lateMost  = 64               // datagrams wait for a name
 	lateTime  = 10 * time.Second // which is all that it may take
-	lateAgain = time.Second // after which a name that failed is asked for again
+	lateAgain = time.Second      // after which a name that failed is asked for again
 )
 
 // search asks for the name in the background.
