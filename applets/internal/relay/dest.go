@@ -23,14 +23,18 @@ type destination struct {
 
 	mu      sync.Mutex
 	why     error // it could not be reached the last time; nil: it could, or it was not tried
+	since   time.Time
 	probing bool
 }
 
 func (d *destination) dead() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.why != nil
+	return d.why != nil && (!d.Datagram || time.Since(d.since) < forget)
 }
+
+// forget is when one for datagrams is given another chance: there is no asking it.
+const forget = 10 * time.Second
 
 // destinations are all of them, with what is known of each.
 type destinations struct {
@@ -83,6 +87,9 @@ func (r *Relay) report(d *destination, err error) {
 	defer d.mu.Unlock()
 	was := d.why
 	d.why = err
+	if err != nil {
+		d.since = time.Now()
+	}
 	switch {
 	case err == nil && was != nil:
 		r.Log("%s: it can be reached again", d)
