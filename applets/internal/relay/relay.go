@@ -98,6 +98,7 @@ type Relay struct {
 	connects atomic.Int64 // clients there were
 	refused  atomic.Int64 // clients that were not allowed
 	in, back atomic.Int64 // bytes of datagrams from clients, and to them
+	cut      atomic.Int64 // streams that were cut off in the end
 	dropped  atomic.Int64 // datagrams that found no room, or nobody who takes them
 }
 
@@ -150,10 +151,23 @@ func (r *Relay) Run(ctx, abandon context.Context) error {
 	} else {
 		err = r.serveStreams(ctx, abandon)
 	}
+	if n := int(r.cut.Load()); err == nil && n > 0 {
+		err = &ErrCut{n}
+	}
 	if cause := context.Cause(ctx); err == nil && cause != nil && cause != context.Canceled {
 		err = cause
 	}
 	return err
+}
+
+// ErrCut says that in the end so many connections were cut off, with something that was not passed on.
+type ErrCut struct{ N int }
+
+func (e *ErrCut) Error() string {
+	if e.N == 1 {
+		return "1 connection was cut off in the end: its peer did not take what was left"
+	}
+	return fmt.Sprintf("%d connections were cut off in the end: their peers did not take what was left", e.N)
 }
 
 // Close gives back what Open has opened; it may be called more than once.

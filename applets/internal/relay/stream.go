@@ -22,8 +22,6 @@ const outOfDescriptors = 100 * time.Millisecond
 
 // serveStreams takes clients from r.ln, see Run.
 func (r *Relay) serveStreams(ctx, abandon context.Context) error {
-	var clients sync.WaitGroup
-	defer clients.Wait()
 	stop := context.AfterFunc(ctx, func() {
 		r.ln.Close()
 		r.talks.each((*talk).drain)
@@ -33,6 +31,8 @@ func (r *Relay) serveStreams(ctx, abandon context.Context) error {
 		r.talks.each(func(t *talk) { t.cut(errAbandoned) })
 	})
 	defer stopCut()
+	var clients sync.WaitGroup
+	defer clients.Wait()
 	if r.IdleTimeout > 0 || r.HalfClosed > 0 {
 		clients.Go(func() { r.reap(ctx) })
 	}
@@ -215,6 +215,9 @@ func (r *Relay) pump(ctx context.Context, t *talk, c, to, answers net.Conn, wher
 		}
 	})
 	err := p.Run()
+	if err == errAbandoned {
+		r.cut.Add(1)
+	}
 	there.end()
 	back.end()
 	if err != nil && !errors.As(err, new(*errSilent)) {
