@@ -111,6 +111,7 @@ func New(o Options) (*Relay, error) {
 		o.Log = o.Note
 	}
 	r := &Relay{Options: o}
+	r.MaxConns = room(r.MaxConns)
 	for _, d := range o.Dests {
 		r.dests.all = append(r.dests.all, &destination{Endpoint: d})
 	}
