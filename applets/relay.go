@@ -181,7 +181,7 @@ func (r *relaying) service(c *cli.Call) *bind.Service {
 	return &bind.Service{
 		Tee: r.tee != "",
 		Open: func(ctx context.Context, put func([]byte, string), log, note func(string, ...any)) (err error) {
-			r.o.Log, r.o.Note = log, note
+			r.o.Log, r.o.Note, r.o.Verbose = log, note, r.verbose > 0
 			if r.tee != "" {
 				r.o.Tee = put
 			}

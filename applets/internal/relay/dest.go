@@ -19,17 +19,13 @@ import (
 // A destination is one of those that clients are carried to.
 type destination struct {
 	Endpoint
-	clients atomic.Int64 // that it has now; begin and end count them
+	clients atomic.Int64 // that it has now
+	where   sockaddr     // for the engine
+	down    atomic.Bool  // why is not nil
 
 	mu      sync.Mutex
 	why     error // it could not be reached the last time; nil: it could, or it was not tried
 	probing bool
-}
-
-func (d *destination) dead() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.why != nil
 }
 
 // destinations are all of them, with what is known of each.
@@ -56,8 +52,8 @@ func (r *Relay) order() []*destination {
 		slices.SortStableFunc(order, func(a, b *destination) int { return cmp.Compare(a.clients.Load(), b.clients.Load()) })
 	}
 	slices.SortStableFunc(order, func(a, b *destination) int {
-		switch dead := a.dead(); {
-		case dead == b.dead():
+		switch dead := a.down.Load(); {
+		case dead == b.down.Load():
 			return 0
 		case dead:
 			return 1
@@ -83,6 +79,7 @@ func (r *Relay) report(d *destination, err error) {
 	defer d.mu.Unlock()
 	was := d.why
 	d.why = err
+	d.down.Store(err != nil)
 	switch {
 	case err == nil && was != nil:
 		r.Log("%s: it can be reached again", d)

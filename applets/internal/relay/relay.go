@@ -59,7 +59,9 @@ type Options struct {
 	// the sender. It does not block.
 	Tee func(message []byte, from string)
 
-	Out  io.Writer                        // for Dump, and for the destination "-"
+	Out     io.Writer // for Dump, and for the destination "-"
+	Verbose bool      // Note is heard
+
 	Log  func(format string, args ...any) // for everybody
 	Note func(format string, args ...any) // for the curious
 }
@@ -94,6 +96,7 @@ type Relay struct {
 	fail    context.CancelCauseFunc // ends all; set by Run
 	closing sync.Once
 
+	short    atomic.Bool  // there were no descriptors to accept with
 	peers    atomic.Int64 // clients there are
 	connects atomic.Int64 // clients there were
 	refused  atomic.Int64 // clients that were not allowed
