@@ -71,6 +71,9 @@ func (d *destination) socket() sockaddr {
 	switch d.Net {
 	case "tcp":
 		ip, err := netip.ParseAddr(d.Host)
+		if d.Host == "" {
+			ip, err = netip.AddrFrom4([4]byte{127, 0, 0, 1}), nil // as package net has it
+		}
 		switch {
 		case err != nil || ip.Zone() != "":
 		case ip.Unmap().Is4():
@@ -131,6 +134,8 @@ type conversation struct {
 	name        string // the client's, where somebody wants to know
 	d           *destination
 	connecting  bool
+	said        bool // the client has something to read, while connecting
+	tuned       bool
 	over        bool
 	began       time.Time // of the connecting
 	in, out     int64     // bytes
@@ -249,7 +254,6 @@ func (l *loop) run() {
 	defer runtime.UnlockOSThread()
 	defer l.close()
 	r := l.e.r
-	reaping := r.IdleTimeout > 0 || r.HalfClosed > 0
 	pause := r.reapPause()
 	events := make([]syscall.EpollEvent, 256)
 	for {
@@ -259,7 +263,7 @@ func (l *loop) run() {
 			switch {
 			case l.connecting > 0 || l.short:
 				wait = int(connectLook / time.Millisecond)
-			case reaping && l.count.Load() > 0:
+			case l.count.Load() > 0:
 				wait = int(max(pause/time.Millisecond, 1))
 			}
 			var err error
@@ -274,9 +278,7 @@ func (l *loop) run() {
 			l.handAllOver()
 			return
 		}
-		if l.connecting > 0 || l.short || reaping {
-			l.tick(pause)
-		}
+		l.tick(pause)
 	}
 }
 
@@ -321,6 +323,10 @@ func (l *loop) tick(pause time.Duration) {
 // look ends a conversation in which nothing has moved for too long.
 func (l *loop) look(c *conversation, now time.Time) {
 	r := l.e.r
+	if _, unix := c.d.where.(*syscall.SockaddrUnix); !c.tuned && !unix {
+		c.tuned = true
+		sock.TuneFD(c.far.fd)
+	}
 	if c.in+c.out != c.seen || c.since.IsZero() {
 		c.seen, c.since = c.in+c.out, now
 		return
@@ -367,10 +373,13 @@ func (l *loop) event(fd int, events uint32) {
 		s.hangup = true
 	}
 	if c.connecting {
-		if s == &c.far && events&(syscall.EPOLLOUT|syscall.EPOLLHUP|syscall.EPOLLERR) != 0 {
-			l.connected(c)
+		if s == &c.client { // it is not read before there is somebody to read for
+			c.said = true
+			return
 		}
-		return // the client is not read before there is somebody to read for
+		if !l.connected(c, events) {
+			return
+		}
 	}
 	if events&syscall.EPOLLOUT != 0 && (len(s.rest) > 0 || s.peer.piped > 0) && l.flush(s) {
 		l.pull(s.peer)
@@ -468,8 +477,8 @@ func (l *loop) connect(c *conversation) bool {
 	if err != nil {
 		return false
 	}
-	if family != syscall.AF_UNIX {
-		sock.TuneFD(fd)
+	if family != syscall.AF_UNIX { // the rest of what sock.TuneFD does is for those that stay, see look
+		syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
 	}
 	if err := syscall.Connect(fd, to); err != nil && err != syscall.EINPROGRESS {
 		syscall.Close(fd) // EAGAIN too: the backlog of a unix socket is full, which is waited for elsewhere
@@ -479,18 +488,24 @@ func (l *loop) connect(c *conversation) bool {
 	return true
 }
 
-// connected begins to carry, or hands the client over if it did not work.
-func (l *loop) connected(c *conversation) {
-	if e, err := syscall.GetsockoptInt(c.far.fd, syscall.SOL_SOCKET, syscall.SO_ERROR); e != 0 || err != nil {
-		l.handClientOver(c)
-		return
+// connected begins to carry, or hands the client over if it did not work. It tells whether events may hold
+// more.
+func (l *loop) connected(c *conversation, events uint32) bool {
+	switch {
+	case events&(syscall.EPOLLHUP|syscall.EPOLLERR) != 0:
+		if e, err := syscall.GetsockoptInt(c.far.fd, syscall.SOL_SOCKET, syscall.SO_ERROR); e != 0 || err != nil {
+			l.handClientOver(c)
+			return false
+		}
+	case events&syscall.EPOLLOUT == 0:
+		return false
 	}
 	c.connecting = false
 	l.connecting--
-	l.pull(&c.client)
-	if !c.over {
-		l.pull(&c.far)
+	if c.said {
+		l.pull(&c.client)
 	}
+	return !c.over
 }
 
 // flush writes what waits for s, and tells whether all of it is gone and s can take more.

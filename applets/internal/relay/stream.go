@@ -377,6 +377,9 @@ func (r *Relay) reapPause() time.Duration {
 	if r.IdleTimeout > 0 && (pause == 0 || r.IdleTimeout < pause) {
 		pause = r.IdleTimeout
 	}
+	if pause == 0 {
+		return time.Second
+	}
 	return min(max(pause/8, 5*time.Millisecond), time.Second)
 }
 
