@@ -25,8 +25,21 @@ type destination struct {
 
 	mu      sync.Mutex
 	why     error // it could not be reached the last time; nil: it could, or it was not tried
+	since   time.Time
 	probing bool
 }
+
+func (d *destination) dead() bool {
+	if !d.down.Load() {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.Datagram || time.Since(d.since) < forget
+}
+
+// forget is when one for datagrams is given another chance: there is no asking it.
+const forget = 10 * time.Second
 
 // destinations are all of them, with what is known of each.
 type destinations struct {
@@ -52,8 +65,8 @@ func (r *Relay) order() []*destination {
 		slices.SortStableFunc(order, func(a, b *destination) int { return cmp.Compare(a.clients.Load(), b.clients.Load()) })
 	}
 	slices.SortStableFunc(order, func(a, b *destination) int {
-		switch dead := a.down.Load(); {
-		case dead == b.down.Load():
+		switch dead := a.dead(); {
+		case dead == b.dead():
 			return 0
 		case dead:
 			return 1
@@ -80,6 +93,9 @@ func (r *Relay) report(d *destination, err error) {
 	was := d.why
 	d.why = err
 	d.down.Store(err != nil)
+	if err != nil {
+		d.since = time.Now()
+	}
 	switch {
 	case err == nil && was != nil:
 		r.Log("%s: it can be reached again", d)

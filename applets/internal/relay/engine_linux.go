@@ -336,7 +336,7 @@ func (l *loop) look(c *conversation, now time.Time) {
 		return
 	}
 	// A slow peer may still be taking what the kernel holds for it.
-	n := ioctl(c.client.fd, sioCOutQ) + ioctl(c.far.fd, sioCOutQ)
+	n := sysIoctl(c.client.fd, sioCOutQ) + sysIoctl(c.far.fd, sioCOutQ)
 	if n != c.unsent {
 		c.unsent, c.since = n, now
 		return
@@ -344,7 +344,7 @@ func (l *loop) look(c *conversation, now time.Time) {
 	l.end(c, &errSilent{limit, half})
 }
 
-func ioctl(fd, what int) (n int) {
+func sysIoctl(fd, what int) (n int) {
 	var v int32
 	if _, _, e := syscall.RawSyscall(syscall.SYS_IOCTL, uintptr(fd), uintptr(what), uintptr(unsafe.Pointer(&v))); e != 0 {
 		return 0
@@ -511,7 +511,7 @@ func (l *loop) connected(c *conversation, events uint32) bool {
 // flush writes what waits for s, and tells whether all of it is gone and s can take more.
 func (l *loop) flush(s *side) bool {
 	for len(s.rest) > 0 {
-		n, e := write(s.fd, s.rest)
+		n, e := sysWrite(s.fd, s.rest)
 		if e == syscall.EAGAIN {
 			return false
 		}
@@ -525,7 +525,7 @@ func (l *loop) flush(s *side) bool {
 	s.rest = nil
 	from := s.peer
 	for from.piped > 0 {
-		n, e := splice(from.pipe[0], s.fd, from.piped)
+		n, e := sysSplice(from.pipe[0], s.fd, from.piped)
 		if e == syscall.EAGAIN {
 			return false
 		}
@@ -571,7 +571,7 @@ func (l *loop) pull(s *side) {
 			}
 			return
 		}
-		n, e := read(s.fd, l.buf)
+		n, e := sysRead(s.fd, l.buf)
 		switch {
 		case e == syscall.EAGAIN:
 			return
@@ -587,7 +587,7 @@ func (l *loop) pull(s *side) {
 		default:
 			s.full = 0
 		}
-		m, e := write(d.fd, l.buf[:n])
+		m, e := sysWrite(d.fd, l.buf[:n])
 		if e != 0 {
 			if m = 0; e != syscall.EAGAIN {
 				l.broken(d, e)
@@ -614,7 +614,7 @@ func (l *loop) pullPipe(s *side) bool {
 			return true
 		}
 	}
-	n, e := splice(s.fd, s.pipe[1], spliceSize)
+	n, e := sysSplice(s.fd, s.pipe[1], spliceSize)
 	switch {
 	case e == syscall.EAGAIN:
 		l.putPipe(s) // not held while there is nothing to read
@@ -687,7 +687,7 @@ func (l *loop) broken(s *side, e syscall.Errno) {
 		for l.last(s) {
 		}
 	}
-	if len(d.rest) == 0 && s.piped == 0 && ioctl(d.fd, sioCOutQ) == 0 {
+	if len(d.rest) == 0 && s.piped == 0 && sysIoctl(d.fd, sioCOutQ) == 0 {
 		linger := syscall.Linger{Onoff: 1}
 		syscall.SetsockoptLinger(d.fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &linger)
 		l.end(c, broke(e))
@@ -716,13 +716,13 @@ func (l *loop) broken(s *side, e syscall.Errno) {
 
 // last reads once more from a broken side, as far as its peer takes it or it can be kept.
 func (l *loop) last(s *side) bool {
-	n, e := read(s.fd, l.buf)
+	n, e := sysRead(s.fd, l.buf)
 	if e != 0 || n == 0 || len(s.peer.rest) > spliceSize {
 		return false
 	}
 	b := l.buf[:n]
 	if len(s.peer.rest) == 0 && s.piped == 0 {
-		m, e := write(s.peer.fd, b)
+		m, e := sysWrite(s.peer.fd, b)
 		if e != 0 {
 			m = 0
 		}
@@ -738,7 +738,7 @@ func (l *loop) rest(s *side) []byte {
 	rest := s.rest
 	for from := s.peer; from.piped > 0; {
 		b := make([]byte, from.piped)
-		n, e := read(from.pipe[0], b)
+		n, e := sysRead(from.pipe[0], b)
 		if e != 0 || n == 0 {
 			break
 		}
@@ -867,7 +867,7 @@ func connOf(fd int) (net.Conn, error) {
 	return net.FileConn(f)
 }
 
-func read(fd int, b []byte) (int, syscall.Errno) {
+func sysRead(fd int, b []byte) (int, syscall.Errno) {
 	for {
 		n, _, e := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
 		if e != syscall.EINTR {
@@ -876,7 +876,7 @@ func read(fd int, b []byte) (int, syscall.Errno) {
 	}
 }
 
-func write(fd int, b []byte) (int, syscall.Errno) {
+func sysWrite(fd int, b []byte) (int, syscall.Errno) {
 	for {
 		n, _, e := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), syscall.MSG_NOSIGNAL, 0, 0)
 		if e != syscall.EINTR {
@@ -885,7 +885,7 @@ func write(fd int, b []byte) (int, syscall.Errno) {
 	}
 }
 
-func splice(from, to, n int) (int, syscall.Errno) {
+func sysSplice(from, to, n int) (int, syscall.Errno) {
 	const moveNonblock = 3 // SPLICE_F_MOVE | SPLICE_F_NONBLOCK
 	for {
 		n, _, e := syscall.RawSyscall6(syscall.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(n), moveNonblock)

@@ -92,6 +92,7 @@ type Relay struct {
 	dests   destinations
 	talks   talks
 	pace    [2]pace
+	ferry   ferry                   // of datagrams
 	out     sync.Mutex              // for Out
 	fail    context.CancelCauseFunc // ends all; set by Run
 	closing sync.Once

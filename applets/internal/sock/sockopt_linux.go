@@ -47,6 +47,14 @@ func askDrops(c syscall.Conn) {
 	})
 }
 
+// autobind gives a unix socket an abstract name of its own, see unix(7).
+func autobind(c syscall.RawConn) (err error) {
+	if e := c.Control(func(fd uintptr) { err = unix.Bind(int(fd), &unix.SockaddrUnix{}) }); e != nil {
+		return e
+	}
+	return err
+}
+
 // control runs f on c's descriptor and tells whether it succeeded.
 func control(c syscall.Conn, f func(fd int) error) bool {
 	rc, err := c.SyscallConn()
