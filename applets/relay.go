@@ -3,6 +3,7 @@ package applets
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -180,7 +181,7 @@ func (r *relaying) service(c *cli.Call) *bind.Service {
 	return &bind.Service{
 		Tee: r.tee != "",
 		Open: func(ctx context.Context, put func([]byte, string), log, note func(string, ...any)) (err error) {
-			r.o.Log, r.o.Note = log, note
+			r.o.Log, r.o.Note, r.o.Verbose = log, note, r.verbose > 0
 			if r.tee != "" {
 				r.o.Tee = put
 			}
@@ -197,7 +198,13 @@ func (r *relaying) service(c *cli.Call) *bind.Service {
 			}
 			return options.TellPort(c, r.printPort, asked, engine.Addr())
 		},
-		Run:      func(ctx, abandon context.Context) error { return engine.Run(ctx, abandon) },
+		Run: func(ctx, abandon context.Context) (left int, err error) {
+			err = engine.Run(ctx, abandon)
+			if cut := (*relay.ErrCut)(nil); errors.As(err, &cut) {
+				left = cut.N
+			}
+			return left, err
+		},
 		Passed:   func() int64 { return engine.Progress() },
 		Describe: func(s *buffer.Stat) { r.describe(engine, s) },
 		Close:    func() { engine.Close() },

@@ -2,7 +2,6 @@ package bind
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 
@@ -21,19 +20,12 @@ type Service struct {
 	// Ready is called in the foreground, when peers can come.
 	Ready func() error
 	// Run works until ctx ends, and then finishes what it can until abandon ends.
-	Run      func(ctx, abandon context.Context) error
+	// It tells how many of its peers it did not wait for in the end.
+	Run      func(ctx, abandon context.Context) (left int, err error)
 	Passed   func() int64 // bytes; --linger counts the time in which they are the same
 	Describe func(s *buffer.Stat)
 	Close    func() // gives back what Open has opened, whether or not Run was called
 }
-
-// ErrCut says that the end of a service was not waited for by so many of its peers.
-type ErrCut struct {
-	What string
-	N    int
-}
-
-func (e *ErrCut) Error() string { return fmt.Sprintf("%d %s", e.N, e.What) }
 
 // Serve runs s. It returns when the service has ended or, in the background form, when the daemon, which
 // is another process, is ready.
@@ -117,14 +109,9 @@ func (s *Service) Serve(ctx context.Context, o Options, io Streams) error {
 		}
 		context.AfterFunc(asked, func() { life.Notify("STOPPING=1") })
 	}
-	err := s.Run(asked, abandon)
-	var cut *ErrCut
-	left := 0
-	if errors.As(err, &cut) {
-		left = cut.N
-	}
+	left, err := s.Run(asked, abandon)
 	finish(left)
-	if cut != nil && started != nil {
+	if left > 0 && started != nil {
 		toSyslog(fmt.Errorf("%s: %w", o.Name, err))
 		err = nil
 	}

@@ -19,7 +19,9 @@ import (
 // A destination is one of those that clients are carried to.
 type destination struct {
 	Endpoint
-	clients atomic.Int64 // that it has now; begin and end count them
+	clients atomic.Int64 // that it has now
+	where   sockaddr     // for the engine
+	down    atomic.Bool  // why is not nil
 
 	mu      sync.Mutex
 	why     error // it could not be reached the last time; nil: it could, or it was not tried
@@ -28,9 +30,12 @@ type destination struct {
 }
 
 func (d *destination) dead() bool {
+	if !d.down.Load() {
+		return false
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.why != nil && (!d.Datagram || time.Since(d.since) < forget)
+	return !d.Datagram || time.Since(d.since) < forget
 }
 
 // forget is when one for datagrams is given another chance: there is no asking it.
@@ -87,6 +92,7 @@ func (r *Relay) report(d *destination, err error) {
 	defer d.mu.Unlock()
 	was := d.why
 	d.why = err
+	d.down.Store(err != nil)
 	if err != nil {
 		d.since = time.Now()
 	}

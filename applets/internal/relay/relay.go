@@ -59,7 +59,9 @@ type Options struct {
 	// the sender. It does not block.
 	Tee func(message []byte, from string)
 
-	Out  io.Writer                        // for Dump, and for the destination "-"
+	Out     io.Writer // for Dump, and for the destination "-"
+	Verbose bool      // Note is heard
+
 	Log  func(format string, args ...any) // for everybody
 	Note func(format string, args ...any) // for the curious
 }
@@ -95,10 +97,12 @@ type Relay struct {
 	fail    context.CancelCauseFunc // ends all; set by Run
 	closing sync.Once
 
+	short    atomic.Bool  // there were no descriptors to accept with
 	peers    atomic.Int64 // clients there are
 	connects atomic.Int64 // clients there were
 	refused  atomic.Int64 // clients that were not allowed
 	in, back atomic.Int64 // bytes of datagrams from clients, and to them
+	cut      atomic.Int64 // streams that were cut off in the end
 	dropped  atomic.Int64 // datagrams that found no room, or nobody who takes them
 }
 
@@ -111,6 +115,7 @@ func New(o Options) (*Relay, error) {
 		o.Log = o.Note
 	}
 	r := &Relay{Options: o}
+	r.MaxConns = room(r.MaxConns)
 	for _, d := range o.Dests {
 		r.dests.all = append(r.dests.all, &destination{Endpoint: d})
 	}
@@ -151,10 +156,23 @@ func (r *Relay) Run(ctx, abandon context.Context) error {
 	} else {
 		err = r.serveStreams(ctx, abandon)
 	}
+	if n := int(r.cut.Load()); err == nil && n > 0 {
+		err = &ErrCut{n}
+	}
 	if cause := context.Cause(ctx); err == nil && cause != nil && cause != context.Canceled {
 		err = cause
 	}
 	return err
+}
+
+// ErrCut says that in the end so many connections were cut off, with something that was not passed on.
+type ErrCut struct{ N int }
+
+func (e *ErrCut) Error() string {
+	if e.N == 1 {
+		return "1 connection was cut off in the end: its peer did not take what was left"
+	}
+	return fmt.Sprintf("%d connections were cut off in the end: their peers did not take what was left", e.N)
 }
 
 // Close gives back what Open has opened; it may be called more than once.

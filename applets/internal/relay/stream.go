@@ -22,8 +22,6 @@ const outOfDescriptors = 100 * time.Millisecond
 
 // serveStreams takes clients from r.ln, see Run.
 func (r *Relay) serveStreams(ctx, abandon context.Context) error {
-	var clients sync.WaitGroup
-	defer clients.Wait()
 	stop := context.AfterFunc(ctx, func() {
 		r.ln.Close()
 		r.talks.each((*talk).drain)
@@ -33,6 +31,8 @@ func (r *Relay) serveStreams(ctx, abandon context.Context) error {
 		r.talks.each(func(t *talk) { t.cut(errAbandoned) })
 	})
 	defer stopCut()
+	var clients sync.WaitGroup
+	defer clients.Wait()
 	if r.IdleTimeout > 0 || r.HalfClosed > 0 {
 		clients.Go(func() { r.reap(ctx) })
 	}
@@ -40,7 +40,10 @@ func (r *Relay) serveStreams(ctx, abandon context.Context) error {
 	if r.Listen.Key {
 		return r.acceptKey(ctx, abandon, slots)
 	}
-	for short := false; ; {
+	if e := r.newEngine(); e != nil {
+		return e.run(ctx, abandon, &clients)
+	}
+	for {
 		select {
 		case slots <- struct{}{}: // the others wait in the backlog: nothing they send is lost
 		case <-ctx.Done():
@@ -55,18 +58,22 @@ func (r *Relay) serveStreams(ctx, abandon context.Context) error {
 			return err
 		case err != nil:
 			<-slots
-			if !short {
-				r.Log("%s: %v; waiting", r.Listen, sock.Reason(err))
-			}
-			short = true
+			r.shortage(sock.Reason(err))
 			sleep(ctx, outOfDescriptors)
 			continue
 		}
-		short = false
+		r.short.Store(false)
 		clients.Go(func() {
 			r.client(ctx, abandon, c)
 			<-slots
 		})
+	}
+}
+
+// shortage tells that accept failed, once until it succeeds.
+func (r *Relay) shortage(err error) {
+	if r.short.CompareAndSwap(false, true) {
+		r.Log("%s: %v; waiting", r.Listen, err)
 	}
 }
 
@@ -110,28 +117,35 @@ func (r *Relay) admits(a net.Addr) bool {
 	return false
 }
 
-// client carries one client's stream, until it has ended.
+// client takes one client in and carries its stream, until it has ended.
 func (r *Relay) client(ctx, abandon context.Context, c net.Conn) {
-	t := &talk{}
-	t.pump.A = c
-	r.talks.add(t)
-	defer r.talks.remove(t)
 	r.peers.Add(1)
 	defer r.peers.Add(-1)
-	name := sock.PeerName(c.RemoteAddr())
-	c, err := r.greet(ctx, c)
+	greeted, err := r.greet(ctx, c)
 	if err != nil {
 		if ctx.Err() == nil && err != errNotAllowed {
-			r.Note("%s: %v", name, sock.Reason(err))
+			r.Note("%s: %v", sock.PeerName(c.RemoteAddr()), sock.Reason(err))
 		}
-		t.pump.A.Close()
+		c.Close()
 		return
 	}
-	name = sock.PeerName(c.RemoteAddr())
 	r.connects.Add(1)
-	r.Note("%s: connected", name)
-	err = r.carry(ctx, abandon, t, c, name)
+	r.Note("%s: connected", sock.PeerName(greeted.RemoteAddr()))
+	r.served(ctx, abandon, &talk{}, greeted)
+}
+
+// served carries the stream of a client who may come in.
+func (r *Relay) served(ctx, abandon context.Context, t *talk, c net.Conn) {
+	r.talks.add(t)
+	defer r.talks.remove(t)
+	name := sock.PeerName(c.RemoteAddr())
+	err := r.carry(ctx, abandon, t, c, name)
 	in, out := t.pump.Moved()
+	r.told(name, in, out, err)
+}
+
+// told tells the curious how a conversation ended.
+func (r *Relay) told(name string, in, out int64, err error) {
 	switch {
 	case err == nil:
 		r.Note("%s: ended after %d bytes, and %d back", name, in, out)
@@ -175,7 +189,7 @@ func (r *Relay) carry(ctx, abandon context.Context, t *talk, c net.Conn, name st
 		if len(r.Dests) > 0 { // "-": it is shown too
 			echo.w = io.MultiWriter(&locked{r}, echo.back)
 		}
-		return r.pump(ctx, t, c, echo, nil, "echo")
+		return r.pump(ctx, abandon, t, c, echo, nil, "echo")
 	}
 	to, d, done, err := r.dial(ctx, abandon, c.RemoteAddr(), c.LocalAddr())
 	if err != nil {
@@ -196,15 +210,15 @@ func (r *Relay) carry(ctx, abandon context.Context, t *talk, c net.Conn, name st
 		}
 		defer answers.Close()
 	}
-	return r.pump(ctx, t, c, to, answers, d.String())
+	return r.pump(ctx, abandon, t, c, to, answers, d.String())
 }
 
 // pump carries between two connections, and closes both.
-func (r *Relay) pump(ctx context.Context, t *talk, c, to, answers net.Conn, where string) error {
+func (r *Relay) pump(ctx, abandon context.Context, t *talk, c, to, answers net.Conn, where string) error {
 	name := sock.PeerName(c.RemoteAddr())
 	p := &t.pump
 	there, back := r.tap(name, where, false), r.tap(where, name, true)
-	t.start(ctx, func() {
+	t.start(ctx, abandon, func() {
 		p.A, p.B, p.Answers = c, to, answers
 		if there != nil {
 			p.Look[0] = func(b []byte) error { return there.bytes(r.dests.ctx, b) }
@@ -215,6 +229,9 @@ func (r *Relay) pump(ctx context.Context, t *talk, c, to, answers net.Conn, wher
 		}
 	})
 	err := p.Run()
+	if err == errAbandoned {
+		r.cut.Add(1)
+	}
 	there.end()
 	back.end()
 	if err != nil && !errors.As(err, new(*errSilent)) {
@@ -298,8 +315,9 @@ type talk struct {
 	since  time.Time
 }
 
-// start sets the pump up by f. It is about to run, and drains at once if ctx has ended by now.
-func (t *talk) start(ctx context.Context, f func()) {
+// start sets the pump up by f. It is about to run, and drains at once if ctx has ended by now, and is cut
+// if abandon has.
+func (t *talk) start(ctx, abandon context.Context, f func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f()
@@ -307,6 +325,9 @@ func (t *talk) start(ctx context.Context, f func()) {
 	if ctx.Err() != nil {
 		t.draining = true
 		t.pump.Drain()
+	}
+	if abandon.Err() != nil {
+		t.pump.Cut(errAbandoned)
 	}
 }
 
@@ -344,15 +365,31 @@ func (e *errSilent) Error() string {
 
 // reap ends conversations in which nothing has moved for too long.
 func (r *Relay) reap(ctx context.Context) {
+	for pause := r.reapPause(); sleep(ctx, pause); {
+		now := time.Now()
+		r.talks.each(func(t *talk) { r.look(t, now) })
+	}
+}
+
+// reapPause is how often it is looked whether something has moved.
+func (r *Relay) reapPause() time.Duration {
 	pause := r.HalfClosed
 	if r.IdleTimeout > 0 && (pause == 0 || r.IdleTimeout < pause) {
 		pause = r.IdleTimeout
 	}
-	pause = min(max(pause/8, 5*time.Millisecond), time.Second)
-	for sleep(ctx, pause) {
-		now := time.Now()
-		r.talks.each(func(t *talk) { r.look(t, now) })
+	if pause == 0 {
+		return time.Second
 	}
+	return min(max(pause/8, 5*time.Millisecond), time.Second)
+}
+
+// silence is how long a conversation may be silent, and whether that is so for its being half-closed. 0 is
+// for ever.
+func (r *Relay) silence(halfClosed bool) (limit time.Duration, half bool) {
+	if halfClosed && r.HalfClosed > 0 && (r.IdleTimeout == 0 || r.HalfClosed < r.IdleTimeout) {
+		return r.HalfClosed, true
+	}
+	return r.IdleTimeout, false
 }
 
 func (r *Relay) look(t *talk, now time.Time) {
@@ -366,10 +403,7 @@ func (r *Relay) look(t *talk, now time.Time) {
 		t.moved, t.since = in+out, now
 		return
 	}
-	limit, half := r.IdleTimeout, false
-	if t.pump.HalfClosed() && r.HalfClosed > 0 && (limit == 0 || r.HalfClosed < limit) {
-		limit, half = r.HalfClosed, true
-	}
+	limit, half := r.silence(t.pump.HalfClosed())
 	if limit == 0 || now.Sub(t.since) < limit {
 		return
 	}

@@ -1,6 +1,7 @@
 package sock
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -25,6 +26,10 @@ type Pump struct {
 	// Look sees what A says, and what B says, before it is passed on; it may take its time. An error is
 	// the pump's. nil sees nothing.
 	Look [2]func(b []byte) error
+
+	// Begin is passed on first, and Over tells what has ended before: what A says, and what B says.
+	Begin [2][]byte
+	Over  [2]bool
 
 	Portion int // the most that is read at once, in bytes; 0 is as much as there is
 
@@ -113,23 +118,35 @@ func (p *Pump) failed() error {
 	return nil
 }
 
-// flush waits until the peers' kernels have what they were sent, as long as they take something.
-// One that is broken takes nothing.
+// flush waits until the peers' kernels have what they were sent, as long as they take something. One that
+// is broken takes nothing.
 func (p *Pump) flush(err error) {
-	const patience = 5 * time.Second
 	var broken *BrokenError
-	errors.As(err, &broken)
+	var but net.Conn
+	if errors.As(err, &broken) {
+		but = broken.Conn
+	}
+	waitSent(func() int { return p.unsent(but) }, func() bool { return p.cause.Load() != nil })
+}
+
+// WaitSent waits until the kernel of c's peer has what it was sent, as long as it takes something and until
+// ctx ends. After that a reset takes nothing away.
+func WaitSent(ctx context.Context, c net.Conn) {
+	waitSent(func() int {
+		n, _ := Unsent(c)
+		return n
+	}, func() bool { return ctx.Err() != nil })
+}
+
+func waitSent(unsent func() int, over func() bool) {
+	const patience = 5 * time.Second
 	last, since := -1, time.Now()
 	for pause := 500 * time.Microsecond; ; pause = min(2*pause, 20*time.Millisecond) {
-		var but net.Conn
-		if broken != nil {
-			but = broken.Conn
+		n := unsent()
+		if n != last {
+			last, since = n, time.Now()
 		}
-		sum := p.unsent(but)
-		if sum != last {
-			last, since = sum, time.Now()
-		}
-		if sum == 0 || time.Since(since) > patience || p.cause.Load() != nil {
+		if n == 0 || time.Since(since) > patience || over() {
 			return
 		}
 		time.Sleep(pause)
@@ -257,6 +274,13 @@ func (l *lane) begin() error {
 			l.p.moved[l.i].Add(int64(len(rest)))
 		}
 	}
+	if b := l.p.Begin[l.i]; len(b) > 0 {
+		l.p.Begin[l.i] = nil
+		if err := l.send(b); err != nil {
+			return err
+		}
+		l.p.moved[l.i].Add(int64(len(b)))
+	}
 	l.in, l.out = rawOf(src), rawOf(l.dst)
 	return nil
 }
@@ -274,7 +298,7 @@ func CloseWrite(c net.Conn) {
 // carry passes on what comes, until the end of src or an error.
 func (l *lane) carry() error {
 	p := l.p
-	for {
+	for !p.Over[l.i] {
 		var n int
 		var err error
 		if l.full >= busy && l.in != nil && l.out != nil && p.Look[l.i] == nil && p.Portion == 0 && canSplice {
@@ -295,6 +319,7 @@ func (l *lane) carry() error {
 			return nil
 		}
 	}
+	return nil
 }
 
 // copy passes on one read.
