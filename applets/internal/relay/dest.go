@@ -20,7 +20,6 @@ import (
 type destination struct {
 	Endpoint
 	clients atomic.Int64 // that it has now
-	where   sockaddr     // for the engine
 	down    atomic.Bool  // why is not nil
 
 	mu      sync.Mutex
