@@ -89,7 +89,7 @@ sockbox relay --daemon --echo 127.0.0.1:9999`,
 		fs.StringVar(&o.Dial.Source, "source", "", "go to DEST from `ADDR[:PORT]`")
 		fs.StringVar(&o.Dial.Interface, "interface", "", "go to DEST by the network interface `NAME` only")
 		cli.Seconds(fs, &o.Dial.Timeout, "connect-timeout", "", "give up a try to reach DEST after `TIME`")
-		fs.BoolVar(&o.Broadcast, "broadcast", false, "allow a DEST that is a broadcast address")
+		fs.BoolVar(&r.broadcast, "broadcast", false, "a DEST that is PORT, or udp://:PORT, means broadcast:PORT")
 		fs.StringVar(&r.replyTo, "reply-to", "", "send what DEST answers to `ENDPOINT`, not to the client")
 
 		cli.Choice(fs, &r.balance, "balance", "", "who gets a client: the first that is alive, one after the other, or the one that has the fewest", "first", "round-robin", "least")
@@ -129,7 +129,7 @@ sockbox relay --daemon --echo 127.0.0.1:9999`,
 type relaying struct {
 	o                             relay.Options
 	daemon, printPort             bool
-	tlsListen, tlsDest            bool
+	tlsListen, tlsDest, broadcast bool
 	name, tee, key                string
 	replyTo, balance, frame, mode string
 	proxyOut, dump                string
@@ -241,6 +241,12 @@ func (r *relaying) endpoints(args []string) (err error) {
 		d, err := r.destination(s)
 		if err != nil {
 			return err
+		}
+		if r.broadcast {
+			if d.Net != "udp" && d.Net != "tcp" || d.Host != "" {
+				return cli.Usagef("--broadcast: %s says already where to go", d)
+			}
+			d.Addr.Net, d.Datagram, d.Broadcast = "udp", true, true
 		}
 		d.TLS = d.TLS || r.tlsDest && !d.Stdout
 		r.o.Dests = append(r.o.Dests, d)
@@ -359,6 +365,8 @@ func (r *relaying) check() error {
 			return cli.Usagef("%s: TLS is for streams", d)
 		case d.TLS && d.Key:
 			return cli.Usagef("%s: is encrypted already, without TLS", d)
+		case d.Datagram && o.ProxyOut == 1:
+			return cli.Usagef("--proxy-out v1: knows no datagrams, for %s; v2 does", d)
 		case d.Stdout && len(o.Dests) > 1:
 			return cli.Usagef("-: stands alone")
 		}

@@ -32,7 +32,6 @@ type Options struct {
 	ListenOptions sock.ListenOptions
 	Dial          sock.DialOptions // of the side of the destination: source, interface, the time for a connection
 	WaitBackend   time.Duration    // how long a client waits for a destination while there is none
-	Broadcast     bool             // a destination may be a broadcast address
 	Balance       Balance
 	Allow, Deny   sock.AccessList
 
