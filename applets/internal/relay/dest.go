@@ -109,6 +109,16 @@ func (r *Relay) report(d *destination, err error) {
 	}
 }
 
+// Revive has all destinations held for alive, until it shows that they are not.
+func (r *Relay) Revive() {
+	for _, d := range r.dests.all {
+		d.mu.Lock()
+		d.why = nil
+		d.down.Store(false)
+		d.mu.Unlock()
+	}
+}
+
 // A dead destination is probed every second at first, and then less often.
 const (
 	probeSoon = time.Second
