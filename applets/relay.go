@@ -180,6 +180,7 @@ func (r *relaying) run(ctx context.Context, c *cli.Call) error {
 	}
 	o.Queue = buffer.QueueOptions{Frame: buffer.Line, Capacity: buffer.DefaultCapacity, Overflow: buffer.DropOldest, MaxMessage: buffer.DefaultMaxMessage}
 	r.o.Out = c.Stdout
+	life.CatchPipe() // there may be a socket's path to remove
 	return options.Bound(r.service(c).Serve(ctx, o, options.Streams(c)))
 }
 
