@@ -147,7 +147,9 @@ type conversation struct {
 type loop struct {
 	e          *engine
 	ep, wakeup int
-	share      int32 // conversations at most
+	share      int32      // conversations at most
+	mu         sync.Mutex // for wake, against close
+	closed     bool
 	count      atomic.Int32
 	paused     atomic.Bool // share is used up: nobody is accepted
 	short      bool        // there were no descriptors
@@ -211,6 +213,9 @@ func (l *loop) open() (err error) {
 }
 
 func (l *loop) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
 	syscall.Close(l.ep)
 	syscall.Close(l.wakeup)
 	for _, p := range l.pipes {
@@ -221,8 +226,12 @@ func (l *loop) close() {
 
 // wake has the loop look at what has changed.
 func (l *loop) wake() {
-	one := [8]byte{1}
-	syscall.Write(l.wakeup, one[:])
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed { // or the descriptor may be another's
+		one := [8]byte{1}
+		syscall.Write(l.wakeup, one[:])
+	}
 }
 
 func (l *loop) control(op, fd int, events uint32, serial int32) {
