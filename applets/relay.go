@@ -10,12 +10,14 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"sockbox/applets/internal/bind"
 	"sockbox/applets/internal/cli"
+	"sockbox/applets/internal/life"
 	"sockbox/applets/internal/options"
 	"sockbox/applets/internal/relay"
 	"sockbox/applets/internal/sock"
@@ -59,8 +61,9 @@ for "read"; its peer is who said it. A buffer that nobody reads keeps the newest
 and --rate, have relay look at every byte; else the kernel moves them from socket to
 socket (splice).
 
-INT, TERM, HUP and "close" end it: no more clients are taken, what has been received is
-passed on, for --linger, and then everything is closed; nobody's end is waited for.
+INT, TERM and "close" end it: no more clients are taken, what has been received is
+passed on, for --linger, and then everything is closed; nobody's end is waited for. HUP
+has it read its certificates again, and hold every DEST for alive again.
 ` + options.Keys,
 	Example: `
 sockbox relay --daemon 8022 127.0.0.1:22
@@ -139,6 +142,8 @@ type relaying struct {
 	linger                        time.Duration
 	verbose                       int
 	fs                            *pflag.FlagSet
+	folder                        string // where we were started
+	tls                           atomic.Pointer[configs]
 }
 
 func (r *relaying) run(ctx context.Context, c *cli.Call) error {
@@ -148,6 +153,9 @@ func (r *relaying) run(ctx context.Context, c *cli.Call) error {
 	}
 	args, err := c.Operands(words...)
 	if err != nil {
+		return err
+	}
+	if r.folder, err = os.Getwd(); err != nil {
 		return err
 	}
 	for _, read := range []func() error{
@@ -172,12 +180,17 @@ func (r *relaying) run(ctx context.Context, c *cli.Call) error {
 	}
 	o.Queue = buffer.QueueOptions{Frame: buffer.Line, Capacity: buffer.DefaultCapacity, Overflow: buffer.DropOldest, MaxMessage: buffer.DefaultMaxMessage}
 	r.o.Out = c.Stdout
+	life.CatchPipe() // there may be a socket's path to remove
 	return options.Bound(r.service(c).Serve(ctx, o, options.Streams(c)))
 }
 
 // service is the relay as what bind serves.
 func (r *relaying) service(c *cli.Call) *bind.Service {
 	var engine *relay.Relay
+	var wish <-chan os.Signal
+	if !r.daemon || life.Backgrounded() {
+		wish = life.HangupReloads()
+	}
 	return &bind.Service{
 		Tee: r.tee != "",
 		Open: func(ctx context.Context, put func([]byte, string), log, note func(string, ...any)) (err error) {
@@ -199,6 +212,7 @@ func (r *relaying) service(c *cli.Call) *bind.Service {
 			return options.TellPort(c, r.printPort, asked, engine.Addr())
 		},
 		Run: func(ctx, abandon context.Context) (left int, err error) {
+			go r.reload(ctx, wish, engine)
 			err = engine.Run(ctx, abandon)
 			if cut := (*relay.ErrCut)(nil); errors.As(err, &cut) {
 				left = cut.N
@@ -391,26 +405,61 @@ func replies(o *relay.Options) []relay.Endpoint {
 
 // secure reads certificates and keys. It comes last: a key may be typed.
 func (r *relaying) secure(c *cli.Call) error {
+	fingerprint, err := r.certificates()
+	if err != nil {
+		return err
+	}
+	if fingerprint != "" {
+		c.Tell("the certificate's fingerprint is %s", fingerprint)
+	}
 	if r.o.Listen.TLS {
-		server, err := r.server.TLS()
-		if err != nil {
-			return err
+		r.o.TLSListen = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			return r.tls.Load().listen, nil
+		}}
+	}
+	r.o.TLSDest = func(host string) (*tls.Config, error) { return r.tls.Load().dests[host], nil }
+	if r.fs.Changed("key") {
+		r.o.Key, err = options.Key(c, r.key)
+	}
+	return err
+}
+
+// configs are what is needed for TLS, as the files have it.
+type configs struct {
+	listen *tls.Config
+	dests  map[string]*tls.Config // by host
+}
+
+// certificates reads the files for TLS. One that was made on the spot stays what it is.
+func (r *relaying) certificates() (fingerprint string, err error) {
+	now := &configs{dests: map[string]*tls.Config{}}
+	before := r.tls.Load()
+	switch server, err := r.server.TLS(); {
+	case err != nil:
+		return "", err
+	case !r.o.Listen.TLS:
+	case server.SelfSigned && before != nil:
+		now.listen = before.listen
+	default:
+		for _, path := range []*string{&server.Cert, &server.Key, &server.ClientCA} {
+			*path = r.absolute(*path)
 		}
-		server.Cert, server.Key = absolute(server.Cert), absolute(server.Key) // they are read again
-		config, fingerprint, err := server.Config()
+		config, told, err := server.Config()
 		if err != nil {
-			return err
+			return "", err
 		}
-		r.o.TLSListen = config
+		now.listen = config
 		if server.SelfSigned {
-			c.Tell("the certificate's fingerprint is %s", fingerprint)
+			fingerprint = told
 		}
 	}
 	client, err := r.client.TLS()
 	if err != nil {
-		return err
+		return "", err
 	}
-	configs := map[string]*tls.Config{}
+	for _, path := range []*string{&client.CA, &client.Cert, &client.Key} {
+		*path = r.absolute(*path)
+	}
 	for _, d := range append(r.o.Dests[:len(r.o.Dests):len(r.o.Dests)], replies(&r.o)...) {
 		if !d.TLS {
 			continue
@@ -419,23 +468,36 @@ func (r *relaying) secure(c *cli.Call) error {
 		if host == "" {
 			host = "localhost"
 		}
-		if configs[d.Host], err = client.Config(host); err != nil {
-			return err
+		if now.dests[d.Host], err = client.Config(host); err != nil {
+			return "", err
 		}
 	}
-	r.o.TLSDest = func(host string) (*tls.Config, error) { return configs[host], nil }
-	if r.fs.Changed("key") {
-		r.o.Key, err = options.Key(c, r.key)
-	}
-	return err
+	r.tls.Store(now)
+	return fingerprint, nil
 }
 
-func absolute(path string) string {
-	if path == "" {
-		return ""
+// reload is what HUP asks for.
+func (r *relaying) reload(ctx context.Context, wish <-chan os.Signal, e *relay.Relay) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-wish:
+		}
+		if _, err := r.certificates(); err != nil {
+			r.o.Log("the certificates stay as they were: %v", err)
+		} else {
+			r.o.Log("read again what there is to read")
+		}
+		e.Revive()
 	}
-	if abs, err := filepath.Abs(path); err == nil {
-		return abs
+}
+
+// absolute is path seen from where we were started: the daemon works in another directory, and files are
+// read again.
+func (r *relaying) absolute(path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
 	}
-	return path
+	return filepath.Join(r.folder, path)
 }

@@ -20,7 +20,6 @@ import (
 type destination struct {
 	Endpoint
 	clients atomic.Int64 // that it has now
-	where   sockaddr     // for the engine
 	down    atomic.Bool  // why is not nil
 
 	mu      sync.Mutex
@@ -107,6 +106,16 @@ func (r *Relay) report(d *destination, err error) {
 	if err != nil && !d.probing && !d.Datagram && len(r.dests.all) > 1 {
 		d.probing = true
 		r.dests.probes.Go(func() { r.probe(r.dests.ctx, d) })
+	}
+}
+
+// Revive has all destinations held for alive, until it shows that they are not.
+func (r *Relay) Revive() {
+	for _, d := range r.dests.all {
+		d.mu.Lock()
+		d.why = nil
+		d.down.Store(false)
+		d.mu.Unlock()
 	}
 }
 

@@ -34,7 +34,7 @@ func (r *Relay) newEngine() *engine {
 		return nil
 	}
 	for _, d := range r.dests.all {
-		if d.where = d.socket(); d.where == nil {
+		if d.socket() == nil {
 			return nil
 		}
 	}
@@ -60,11 +60,8 @@ func (r *Relay) newEngine() *engine {
 	return &engine{r: r, ln: int(ln)}
 }
 
-// sockaddr is where a destination is, for connect(2).
-type sockaddr = syscall.Sockaddr
-
 // socket returns where d is, for connect(2), if nothing has to be looked up for that.
-func (d *destination) socket() sockaddr {
+func (d *destination) socket() syscall.Sockaddr {
 	if d.TLS || d.Key || d.Datagram || d.Stdout {
 		return nil
 	}
@@ -108,6 +105,7 @@ const (
 	connectLook = 100 * time.Millisecond
 
 	epollET        = 1 << 31
+	sideEvents     = syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | epollET
 	epollExclusive = 1 << 28
 	fSetPipeSize   = 1031
 	sioCInQ        = 0x541b
@@ -125,7 +123,8 @@ type side struct {
 	hangup bool   // it has, or will: read on until that comes
 	shut   bool   // it was told the end of peer
 	pipe   *[2]int
-	piped  int // bytes in pipe, on their way from here to peer
+	piped  int   // bytes in pipe, on their way from here to peer
+	serial int32 // in epoll: descriptors are used again
 }
 
 // A conversation is a client and its destination.
@@ -148,14 +147,18 @@ type conversation struct {
 type loop struct {
 	e          *engine
 	ep, wakeup int
-	share      int32 // conversations at most
+	share      int32      // conversations at most
+	mu         sync.Mutex // for wake, against close
+	closed     bool
 	count      atomic.Int32
 	paused     atomic.Bool // share is used up: nobody is accepted
 	short      bool        // there were no descriptors
 	connecting int
-	sides      []*side // by descriptor
+	where      map[*destination]syscall.Sockaddr // one of its own: connect(2) by package syscall writes to it
+	sides      []*side                           // by descriptor
 	buf        []byte
 	pipes      []*[2]int
+	serial     int32
 	next       time.Time // of look
 }
 
@@ -165,9 +168,12 @@ func (e *engine) run(ctx, abandon context.Context, clients *sync.WaitGroup) erro
 	defer syscall.Close(e.ln)
 	n := min(runtime.GOMAXPROCS(0), e.r.MaxConns)
 	for i := range n {
-		l := &loop{e: e, share: int32(e.r.MaxConns / n), buf: make([]byte, readSize)}
+		l := &loop{e: e, share: int32(e.r.MaxConns / n), buf: make([]byte, readSize), where: map[*destination]syscall.Sockaddr{}}
 		if i < e.r.MaxConns%n {
 			l.share++
+		}
+		for _, d := range e.r.dests.all {
+			l.where[d] = d.socket()
 		}
 		if err := l.open(); err != nil {
 			for _, l := range e.loops {
@@ -201,12 +207,15 @@ func (l *loop) open() (err error) {
 		return os.NewSyscallError("eventfd2", e)
 	}
 	l.wakeup = int(fd)
-	l.control(syscall.EPOLL_CTL_ADD, l.wakeup, syscall.EPOLLIN)
+	l.control(syscall.EPOLL_CTL_ADD, l.wakeup, syscall.EPOLLIN, 0)
 	l.listen()
 	return nil
 }
 
 func (l *loop) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
 	syscall.Close(l.ep)
 	syscall.Close(l.wakeup)
 	for _, p := range l.pipes {
@@ -217,23 +226,27 @@ func (l *loop) close() {
 
 // wake has the loop look at what has changed.
 func (l *loop) wake() {
-	one := [8]byte{1}
-	syscall.Write(l.wakeup, one[:])
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed { // or the descriptor may be another's
+		one := [8]byte{1}
+		syscall.Write(l.wakeup, one[:])
+	}
 }
 
-func (l *loop) control(op, fd int, events uint32) {
-	ev := syscall.EpollEvent{Events: events, Fd: int32(fd)}
+func (l *loop) control(op, fd int, events uint32, serial int32) {
+	ev := syscall.EpollEvent{Events: events, Fd: int32(fd), Pad: serial}
 	syscall.EpollCtl(l.ep, op, fd, &ev)
 }
 
 // listen takes part in accepting: of the loops that wait, one is woken (EPOLLEXCLUSIVE).
 func (l *loop) listen() {
 	l.paused.Store(false)
-	l.control(syscall.EPOLL_CTL_ADD, l.e.ln, syscall.EPOLLIN|epollExclusive)
+	l.control(syscall.EPOLL_CTL_ADD, l.e.ln, syscall.EPOLLIN|epollExclusive, 0)
 }
 
 func (l *loop) pause() {
-	l.control(syscall.EPOLL_CTL_DEL, l.e.ln, 0)
+	l.control(syscall.EPOLL_CTL_DEL, l.e.ln, 0, 0)
 	l.paused.Store(true)
 	if l.count.Load() < l.share && !l.short { // one has ended since
 		l.listen()
@@ -272,7 +285,7 @@ func (l *loop) run() {
 			}
 		}
 		for i := range events[:n] {
-			l.event(int(events[i].Fd), events[i].Events)
+			l.event(int(events[i].Fd), events[i].Pad, events[i].Events)
 		}
 		if l.e.ctx.Err() != nil {
 			l.handAllOver()
@@ -323,7 +336,7 @@ func (l *loop) tick(pause time.Duration) {
 // look ends a conversation in which nothing has moved for too long.
 func (l *loop) look(c *conversation, now time.Time) {
 	r := l.e.r
-	if _, unix := c.d.where.(*syscall.SockaddrUnix); !c.tuned && !unix {
+	if _, unix := l.where[c.d].(*syscall.SockaddrUnix); !c.tuned && !unix {
 		c.tuned = true
 		sock.TuneFD(c.far.fd)
 	}
@@ -352,7 +365,7 @@ func sysIoctl(fd, what int) (n int) {
 	return int(v)
 }
 
-func (l *loop) event(fd int, events uint32) {
+func (l *loop) event(fd int, serial int32, events uint32) {
 	switch {
 	case fd == l.e.ln:
 		l.accept()
@@ -364,8 +377,8 @@ func (l *loop) event(fd int, events uint32) {
 			l.listen()
 		}
 		return
-	case fd >= len(l.sides) || l.sides[fd] == nil:
-		return // it was closed by an event before this one
+	case fd >= len(l.sides) || l.sides[fd] == nil || l.sides[fd].serial != serial:
+		return // it was closed by an event before this one, and may be another's by now
 	}
 	s := l.sides[fd]
 	c := s.c
@@ -450,22 +463,23 @@ func (l *loop) client(fd int) {
 	c.d.clients.Add(1)
 	l.connecting++
 	c.began = time.Now()
-	const events = syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | epollET
-	l.put(&c.far, events)
-	l.put(&c.client, events)
+	l.put(&c.far)
+	l.put(&c.client)
 }
 
-func (l *loop) put(s *side, events uint32) {
+func (l *loop) put(s *side) {
 	if s.fd >= len(l.sides) {
 		l.sides = append(l.sides, make([]*side, s.fd+1-len(l.sides)+256)...)
 	}
 	l.sides[s.fd] = s
-	l.control(syscall.EPOLL_CTL_ADD, s.fd, events)
+	l.serial++
+	s.serial = l.serial
+	l.control(syscall.EPOLL_CTL_ADD, s.fd, sideEvents, s.serial)
 }
 
 // connect begins to connect to c's destination.
 func (l *loop) connect(c *conversation) bool {
-	to := c.d.where
+	to := l.where[c.d]
 	family := syscall.AF_UNIX
 	switch to.(type) {
 	case *syscall.SockaddrInet4:
@@ -603,7 +617,7 @@ func (l *loop) pull(s *side) {
 			return // all that there was; what comes now is another event
 		}
 	}
-	l.control(syscall.EPOLL_CTL_MOD, s.fd, syscall.EPOLLIN|syscall.EPOLLOUT|syscall.EPOLLRDHUP|epollET) // rearm
+	l.control(syscall.EPOLL_CTL_MOD, s.fd, sideEvents, s.serial) // rearm
 }
 
 // pullPipe is pull's way for a busy side: it tells whether to go on.
@@ -776,7 +790,7 @@ func (l *loop) finish(c *conversation, why error, done bool) {
 // forget takes s out of the loop; its descriptor stays open.
 func (l *loop) forget(s *side) {
 	if s.fd >= 0 && s.fd < len(l.sides) && l.sides[s.fd] == s {
-		l.control(syscall.EPOLL_CTL_DEL, s.fd, 0)
+		l.control(syscall.EPOLL_CTL_DEL, s.fd, 0, 0)
 		l.sides[s.fd] = nil
 	}
 }

@@ -10,11 +10,6 @@ import (
 // An engine is for Linux only.
 type engine struct{}
 
-// sockaddr is what the engine needs of a destination.
-type sockaddr struct{}
-
-func (d *destination) socket() *sockaddr { return nil }
-
 func (r *Relay) newEngine() *engine { return nil }
 
 func (*engine) run(context.Context, context.Context, *sync.WaitGroup) error { return nil }
