@@ -158,6 +158,9 @@ func (s *sessions) begin(k sessionKey, now int64) *session {
 		one.client = &net.UnixAddr{Name: k.path, Net: "unixgram"}
 		one.unanswers = k.path == ""
 	}
+	if r.ferry.shared(k.local) { // it asked everybody; that is no address to send from
+		one.local = netip.Addr{}
+	}
 	one.name = sock.PeerName(one.client)
 	if !r.admits(one.client) {
 		return nil
@@ -382,7 +385,7 @@ func (one *session) answer(ds []sock.Datagram) {
 		case err == nil, errors.Is(err, net.ErrClosed):
 			return
 		case one.local.IsValid() && (errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EADDRNOTAVAIL)):
-			// It was asked by a broadcast or multicast address, which is not ours to send from.
+			// It has been taken away meanwhile.
 			one.local = netip.Addr{}
 		default:
 			s.r.lose(1, "an answer: "+sock.Reason(err).Error())
