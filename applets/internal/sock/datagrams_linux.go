@@ -57,6 +57,8 @@ type batch struct {
 	names []unix.RawSockaddrAny
 	ctl   []byte
 	buf   []byte // only for those that receive
+	used  int    // heads that the kernel has written to since they were set up
+	asked bool   // whether they ask for addresses
 
 	// One call by package net's rules, which want a function; made once, as it would be garbage each time.
 	call  func(fd uintptr) bool
@@ -74,6 +76,7 @@ func newBatch(n int) *batch {
 		names: make([]unix.RawSockaddrAny, n),
 		ctl:   make([]byte, n*controlSpace),
 		buf:   make([]byte, n*room),
+		used:  n,
 	}
 	for i := range b.heads {
 		b.vecs[i].Base = &b.buf[i*room]
@@ -122,10 +125,13 @@ func (d *Datagrams) receive(r *Room, f func([]Datagram) bool) error {
 
 // fill reads what has come, without waiting.
 func (b *batch) fill(fd int, d *Datagrams) (int, syscall.Errno) {
-	for i := range b.heads {
+	if b.asked == d.connected {
+		b.used, b.asked = len(b.heads), !d.connected // it was another kind of socket's
+	}
+	for i := range b.used {
 		h := &b.heads[i].Hdr
 		h.Flags = 0
-		if !d.connected {
+		if b.asked {
 			h.Name, h.Namelen = (*byte)(unsafe.Pointer(&b.names[i])), unix.SizeofSockaddrAny
 			h.Control = &b.ctl[i*controlSpace]
 			h.SetControllen(controlSpace)
@@ -134,11 +140,14 @@ func (b *batch) fill(fd int, d *Datagrams) (int, syscall.Errno) {
 			h.SetControllen(0)
 		}
 	}
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.heads[0])), uintptr(len(b.heads)),
+	b.used = 0
+	// It does not wait, so the scheduler need not know.
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.heads[0])), uintptr(len(b.heads)),
 		unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}
+	b.used = int(n)
 	for i := range int(n) {
 		b.read(i, d)
 	}
@@ -261,7 +270,7 @@ func (b *batch) release() {
 // sendSome goes on with the batch; false means that the kernel has no room.
 func (b *batch) sendSome(fd uintptr) bool {
 	for b.from < b.to {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.heads[b.from])), uintptr(b.to-b.from),
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.heads[b.from])), uintptr(b.to-b.from),
 			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
 		switch {
 		case errno == 0:
