@@ -47,13 +47,19 @@ Of several DESTs --balance says who gets a client. One that cannot be reached is
 over, and tried again in the background, and said so. A client whom nobody takes is
 reset, unless --wait-backend gives a DEST time to come up.
 
-A datagram that goes into a stream is one write, and what one read of the stream
-gives is a datagram (of --max-datagram bytes at most); --frame keeps the datagrams
-apart. A client that sends datagrams has a session of its own, with a port of its
-own, from which answers come back until nothing has moved for --udp-timeout.
+A client that sends datagrams has a session: a port of its own towards DEST, from which
+DEST's answers come back, and nobody else's, until nothing has moved for --udp-timeout.
+With --max-sessions there are, one that nobody has answered gives way to a new client.
+What DEST has no room for is dropped, counted and told of. What goes to a broadcast or
+multicast address may be answered by all who get it.
+
+A datagram that goes into a stream is one write, and what one read of the stream gives
+is a datagram, of --max-datagram bytes at most; with --frame they are kept apart, in
+both directions. A stream that DEST has ended is made again with the next datagram. A
+client that has ended its stream has answers until none came for --udp-timeout.
 
 With --proxy-in clients in CIDR begin with a PROXY header, of version 1 or 2, which
-tells whom they speak for; --proxy-out tells that to DEST. (What is in --allow and
+tells whom they speak for; --proxy-out tells that to DEST. Of datagrams each has one. (What is in --allow and
 --deny counts for the client itself and for who is told.)
 
 --dump shows what passes, to stdout, and --tee puts it into a buffer, line by line,
@@ -71,6 +77,10 @@ sockbox relay --daemon --name web --balance least --wait-backend 10s 127.0.0.1:9
 sockbox relay --daemon --proxy-out v2 unix:/tmp/front.sock 127.0.0.1:7000
 sockbox relay --daemon --tee spy 127.0.0.1:9999 127.0.0.1:7000
 sockbox relay --daemon --key @/tmp/key 127.0.0.1:9999 key://127.0.0.1:7000
+sockbox relay --daemon udp://127.0.0.1:9999 udp://127.0.0.1:9998
+sockbox relay --daemon --frame len16 udp://127.0.0.1:9999 127.0.0.1:7000
+sockbox relay --daemon --source 127.0.0.1 --reply-to udp://127.0.0.1:9998 udp://127.0.0.1:9999 127.0.0.1:7000
+sockbox relay --daemon --broadcast udp://127.0.0.1:9999 9998
 sockbox relay --daemon --echo 127.0.0.1:9999`,
 	Exits: map[int]string{
 		0: "with --daemon: it is ready; else: it was asked to end, and did",
@@ -101,7 +111,7 @@ sockbox relay --daemon --echo 127.0.0.1:9999`,
 		fs.StringSliceVar(&r.allow, "allow", nil, "take only clients in `CIDR` (may be given more than once)")
 		fs.StringSliceVar(&r.deny, "deny", nil, "do not take clients in `CIDR` (may be given more than once)")
 		fs.IntVarP(&o.MaxConns, "max-conns", "m", o.MaxConns, "serve at most `N` clients at once; others wait")
-		fs.IntVar(&o.MaxSessions, "max-sessions", o.MaxSessions, "keep at most `N` sessions of clients that send datagrams; the oldest goes")
+		fs.IntVar(&o.MaxSessions, "max-sessions", o.MaxSessions, "keep at most `N` sessions of clients that send datagrams")
 		cli.Seconds(fs, &o.IdleTimeout, "idle-timeout", "", "end a connection on which nothing moves for `TIME` (0 = never)")
 		cli.Seconds(fs, &o.HalfClosed, "half-closed-timeout", "", "the same for one of which one side has ended")
 		cli.Seconds(fs, &o.UDPTimeout, "udp-timeout", "", "end a session of datagrams in which nothing moves for `TIME`")

@@ -37,6 +37,7 @@ var Sources = []Protocol{
 	{"The channel that proves a key", "applets/internal/secret/channel.go", "The channel: "},
 	{"Triggers", "applets/internal/trigger/trigger.go", "The wire of a trigger. "},
 	{"Pool and master", "applets/internal/fleet/wire.go", "The wire of a pool. "},
+	{"Datagrams in a stream", "applets/internal/relay/frame.go", "How datagrams stand in a stream. "},
 }
 
 // protocolsPage is sockbox-protocols(7).

@@ -127,6 +127,12 @@ func (r *Relay) Open(ctx context.Context) (err error) {
 		r.packets, err = r.listenDatagrams(ctx)
 		return err
 	}
+	if r.Listen.Net == "fd" { // which is what it is; after an error it is as it was
+		if r.packets, err = r.listenDatagrams(ctx); err == nil {
+			return nil
+		}
+		r.packets = nil
+	}
 	r.ln, err = sock.Listen(ctx, r.Listen.Addr, r.ListenOptions)
 	return err
 }
