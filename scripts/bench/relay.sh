@@ -10,6 +10,7 @@
 ulimit -n "$(ulimit -Hn)"
 
 "$bin/streams" origin >"$tmp/origin" &
+service=$!
 until [ -s "$tmp/origin" ]; do sleep 0.01; done
 origin=$(<"$tmp/origin")
 
@@ -63,6 +64,12 @@ pss() {
 # its own after a moment, so there is nothing to sum up.
 per() { [ "$2" = redir ] || record "$1" "$2" "$(div $(($(used "$pid") - before)) "$3" "$4")"; }
 
+pin() { # pin PID PROCESSORS: it, and all that descend from it
+	local p
+	[ "$(nproc)" -gt 1 ] || return 0
+	for p in $(tree "$1"); do taskset -apc "$2" "$p" >/dev/null 2>&1 || true; done
+}
+
 begin() { # begin PROGRAM: pid and at are set
 	at=$(port)
 	("relay_$1" "$at") >"$tmp/$1.log" 2>&1 &
@@ -94,7 +101,11 @@ measure() { # measure PROGRAM
 		if [ "$1" != direct ] && [ $streams = 16 ]; then per connectcpu "$1" "$n" 1; fi
 	done
 	[ "$1" = direct ] || before=$(used "$pid")
-	"$bin/streams" ping "127.0.0.1:$at" >"$tmp/out" || fail "$1: ping"
+	# Both ends on one processor and the relay on another, or it is a matter of luck.
+	pin "$service" 0
+	[ "$1" = direct ] || pin "$pid" 1
+	taskset -c 0 "$bin/streams" ping "127.0.0.1:$at" >"$tmp/out" || fail "$1: ping"
+	pin "$service" "0-$(($(nproc) - 1))"
 	read -r p50 p99 n <"$tmp/out"
 	record p50 "$1" "$p50"
 	record p99 "$1" "$p99"
@@ -104,9 +115,10 @@ measure() { # measure PROGRAM
 	# A process for each connection takes long to make.
 	case $1:$round in redir:* | socat:[!0]*) return 0 ;; esac
 	begin "$1"
-	"$bin/streams" hold "$IDLE" "127.0.0.1:$at" >"$tmp/out" &
+	rm -f "$tmp/held"
+	"$bin/streams" hold "$IDLE" "127.0.0.1:$at" >"$tmp/held" &
 	idle=$!
-	until [ -s "$tmp/out" ]; do sleep 0.05; done
+	until [ -s "$tmp/held" ]; do sleep 0.05; done
 	sleep 0.2
 	record idle "$1" "$(pss "$pid")"
 	kill "$idle"

@@ -97,9 +97,10 @@ type engine struct {
 }
 
 const (
-	readSize    = 64 << 10 // of a loop's one buffer
+	readSize    = 16 << 10 // of a loop's one buffer, and so of what waits for a peer who takes nothing
 	fullReads   = 4        // in a row, after which a side is busy and its bytes are spliced
 	spliceSize  = 256 << 10
+	mostPipes   = 256 // of a loop; what a slow peer leaves in them is the kernel's memory
 	sparePipes  = 16
 	turn        = 16 // reads of one side before others have theirs
 	connectLook = 100 * time.Millisecond
@@ -157,7 +158,8 @@ type loop struct {
 	where      map[*destination]syscall.Sockaddr // one of its own: connect(2) by package syscall writes to it
 	sides      []*side                           // by descriptor
 	buf        []byte
-	pipes      []*[2]int
+	pipes      []*[2]int // spare ones
+	piping     int       // pipes there are
 	serial     int32
 	next       time.Time // of look
 }
@@ -624,7 +626,7 @@ func (l *loop) pull(s *side) {
 func (l *loop) pullPipe(s *side) bool {
 	if s.pipe == nil {
 		if s.pipe = l.takePipe(); s.pipe == nil {
-			s.full = 0
+			s.full = 0 // it is copied
 			return true
 		}
 	}
@@ -661,9 +663,10 @@ func (l *loop) takePipe() *[2]int {
 		return p
 	}
 	var p [2]int
-	if syscall.Pipe2(p[:], syscall.O_NONBLOCK|syscall.O_CLOEXEC) != nil {
+	if l.piping >= mostPipes || syscall.Pipe2(p[:], syscall.O_NONBLOCK|syscall.O_CLOEXEC) != nil {
 		return nil
 	}
+	l.piping++
 	// Past a user's share (pipe-user-pages-soft, pipe(7)) it stays small, and works.
 	syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(p[0]), fSetPipeSize, spliceSize)
 	return &p
@@ -681,6 +684,7 @@ func (l *loop) putPipe(s *side) {
 		return
 	}
 	s.piped = 0
+	l.piping--
 	syscall.Close(p[0])
 	syscall.Close(p[1])
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -17,9 +18,19 @@ const pipeSize = 256 << 10
 // A pipe is where spliced bytes are between two sockets. It is empty when nobody uses it.
 type pipe struct{ r, w int }
 
+// mostPipes are there at once: what slow peers leave in them is the kernel's memory.
+const mostPipes = 256
+
+var piping atomic.Int32
+
 var pipes = sync.Pool{New: func() any {
 	var fds [2]int
+	if piping.Add(1) > mostPipes {
+		piping.Add(-1)
+		return error(unix.EMFILE)
+	}
 	if err := unix.Pipe2(fds[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
+		piping.Add(-1)
 		return err
 	}
 	p := &pipe{fds[0], fds[1]}
@@ -31,6 +42,7 @@ var pipes = sync.Pool{New: func() any {
 
 func (p *pipe) close() {
 	runtime.SetFinalizer(p, nil)
+	piping.Add(-1)
 	unix.Close(p.r)
 	unix.Close(p.w)
 }
@@ -44,7 +56,7 @@ func (l *lane) splice() (n int, err error) {
 			switch v := pipes.Get().(type) {
 			case *pipe:
 				p = v
-			case error: // out of descriptors: it is copied
+			case error: // there are none: it is copied
 				got = v
 				return true
 			}

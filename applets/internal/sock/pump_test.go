@@ -82,7 +82,7 @@ var crossings = [][2]string{{"tcp", "tcp"}, {"tcp", "unix"}, {"unix", "tcp"}, {"
 
 // Both directions at once, whatever the sizes of the writes, with and without somebody who looks.
 func TestPumpCarries(t *testing.T) {
-	const size = 12 << 20
+	const size = 4 << 20
 	for _, c := range crossings {
 		for _, look := range []bool{false, true} {
 			t.Run(c[0]+" to "+c[1], func(t *testing.T) {
