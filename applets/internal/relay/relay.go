@@ -114,6 +114,7 @@ func New(o Options) (*Relay, error) {
 		o.Log = o.Note
 	}
 	r := &Relay{out: make(chan struct{}, 1), Options: o}
+	r.dests.ctx = context.Background() // until Run has one that ends
 	r.MaxConns = room(r.MaxConns)
 	for _, d := range o.Dests {
 		r.dests.all = append(r.dests.all, &destination{Endpoint: d})
