@@ -92,7 +92,7 @@ type Relay struct {
 	talks   talks
 	pace    [2]pace
 	ferry   ferry                   // of datagrams
-	out     sync.Mutex              // for Out
+	out     chan struct{}           // whoever writes to Out has put one in
 	fail    context.CancelCauseFunc // ends all; set by Run
 	closing sync.Once
 
@@ -113,7 +113,8 @@ func New(o Options) (*Relay, error) {
 	if o.Log == nil {
 		o.Log = o.Note
 	}
-	r := &Relay{Options: o}
+	r := &Relay{out: make(chan struct{}, 1), Options: o}
+	r.dests.ctx = context.Background() // until Run has one that ends
 	r.MaxConns = room(r.MaxConns)
 	for _, d := range o.Dests {
 		r.dests.all = append(r.dests.all, &destination{Endpoint: d})

@@ -132,15 +132,31 @@ func (t *tap) hex(b []byte) (out []byte) {
 	return out
 }
 
-// print writes to Out in one piece. Where nobody reads that any more the relay ends.
+// print writes to Out in one piece. Where nobody reads that any more the relay ends; who reads and does
+// not go on is waited for until the relay's end was waited for long enough.
 func (r *Relay) print(b []byte) error {
-	r.out.Lock()
-	_, err := r.Out.Write(b)
-	r.out.Unlock()
-	if err != nil {
-		r.fail(err)
+	ctx := r.dests.ctx
+	select {
+	case r.out <- struct{}{}:
+	case <-ctx.Done():
+		return errAbandoned
 	}
-	return err
+	written := make(chan error, 1)
+	b = bytes.Clone(b) // a write to a full pipe cannot be ended, and may outlive this call
+	go func() {
+		_, err := r.Out.Write(b)
+		<-r.out
+		written <- err
+	}()
+	select {
+	case err := <-written:
+		if err != nil {
+			r.fail(err)
+		}
+		return err
+	case <-ctx.Done():
+		return errAbandoned
+	}
 }
 
 // A pace is a limit that all who wait share.
