@@ -197,11 +197,14 @@ func (r *relaying) run(ctx context.Context, c *cli.Call) error {
 	return options.Bound(r.service(c).Serve(ctx, o, options.Streams(c)))
 }
 
+// works tells whether it is this process that relays, and not one that it starts in the background.
+func (r *relaying) works() bool { return !r.daemon || life.Backgrounded() }
+
 // service is the relay as what bind serves.
 func (r *relaying) service(c *cli.Call) *bind.Service {
 	var engine *relay.Relay
 	var wish <-chan os.Signal
-	if !r.daemon || life.Backgrounded() {
+	if r.works() {
 		wish = life.HangupReloads()
 	}
 	return &bind.Service{
@@ -422,7 +425,7 @@ func (r *relaying) secure(c *cli.Call) error {
 	if err != nil {
 		return err
 	}
-	if fingerprint != "" {
+	if fingerprint != "" && r.works() {
 		c.Tell("the certificate's fingerprint is %s", fingerprint)
 	}
 	if r.o.Listen.TLS {

@@ -9,7 +9,6 @@ package relay
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -246,5 +245,3 @@ func (o *Options) String() string {
 	}
 	return fmt.Sprintf("%s -> %s", o.Listen, strings.Join(to, ", "))
 }
-
-var errNotYet = errors.New("not yet")
