@@ -59,8 +59,8 @@ both directions. A stream that DEST has ended is made again with the next datagr
 client that has ended its stream has answers until none came for --udp-timeout.
 
 With --proxy-in clients in CIDR begin with a PROXY header, of version 1 or 2, which
-tells whom they speak for; --proxy-out tells that to DEST. Of datagrams each has one. (What is in --allow and
---deny counts for the client itself and for who is told.)
+tells whom they speak for; --proxy-out tells that to DEST. Of datagrams each has one.
+(What is in --allow and --deny counts for the client itself and for who is told.)
 
 --dump shows what passes, to stdout, and --tee puts it into a buffer, line by line,
 for "read"; its peer is who said it. A buffer that nobody reads keeps the newest. Both,
@@ -191,6 +191,9 @@ func (r *relaying) run(ctx context.Context, c *cli.Call) error {
 	o.Queue = buffer.QueueOptions{Frame: buffer.Line, Capacity: buffer.DefaultCapacity, Overflow: buffer.DropOldest, MaxMessage: buffer.DefaultMaxMessage}
 	r.o.Out = c.Stdout
 	life.CatchPipe() // there may be a socket's path to remove
+	if l := r.o.Listen; (l.Net == "tcp" || l.Net == "udp") && l.Host == "" && cli.IsTerminal(c.Stderr) {
+		c.Tell("note: listening on every address of this machine; 127.0.0.1:%d is this machine only", l.Port)
+	}
 	return options.Bound(r.service(c).Serve(ctx, o, options.Streams(c)))
 }
 

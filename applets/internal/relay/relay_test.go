@@ -252,3 +252,90 @@ func TestTap(t *testing.T) {
 		t.Errorf("%d pieces, and %d bytes left", len(seen), len(there.line))
 	}
 }
+
+// Whatever the pace of the two sides, and whoever has to wait for whom: all comes, in order.
+func TestEveryPace(t *testing.T) {
+	for name, o := range map[string]Options{
+		"engine":      {},
+		"package net": {Tee: func([]byte, string) {}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			o.Dests = endpoints(t, ln.Addr().String())
+			r, stop := started(t, o)
+			defer stop()
+			var all sync.WaitGroup
+			for i := range 12 {
+				near, err := net.Dial("tcp", r.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				far, err := ln.Accept()
+				if err != nil {
+					t.Fatal(err)
+				}
+				all.Go(func() { exchange(t, near, far, uint64(i)) })
+			}
+			all.Wait()
+		})
+	}
+}
+
+// exchange sends both ways at once, with pauses, and compares.
+func exchange(t *testing.T, near, far net.Conn, seed uint64) {
+	defer near.Close()
+	defer far.Close()
+	var both sync.WaitGroup
+	defer both.Wait()
+	for i, ends := range [][2]net.Conn{{near, far}, {far, near}} {
+		rnd := rand.New(rand.NewPCG(seed, uint64(i)))
+		data := make([]byte, 200<<10+rnd.IntN(1<<20))
+		for i := range data {
+			data[i] = byte(rnd.Uint32())
+		}
+		lazy := [2]bool{rnd.IntN(2) == 0, rnd.IntN(2) == 0} // the sender, the receiver
+		both.Go(func() {
+			rnd := rand.New(rand.NewPCG(seed, 10))
+			ends[0].SetWriteDeadline(time.Now().Add(60 * time.Second))
+			for rest := data; len(rest) > 0; {
+				n := min(len(rest), 1+rnd.IntN(1<<(1+rnd.IntN(18))))
+				if _, err := ends[0].Write(rest[:n]); err != nil {
+					t.Errorf("after %d bytes: %v", len(data)-len(rest), err)
+					return
+				}
+				rest = rest[n:]
+				if lazy[0] && rnd.IntN(8) == 0 {
+					time.Sleep(time.Duration(rnd.IntN(1000)) * time.Microsecond)
+				}
+			}
+			sock.CloseWrite(ends[0])
+		})
+		both.Go(func() {
+			rnd := rand.New(rand.NewPCG(seed, 20))
+			ends[1].SetReadDeadline(time.Now().Add(60 * time.Second))
+			b := make([]byte, 1<<17)
+			for got := 0; ; {
+				n, err := ends[1].Read(b[:1+rnd.IntN(len(b))])
+				if got+n > len(data) || !bytes.Equal(b[:n], data[got:got+n]) {
+					t.Errorf("other bytes came than were sent, after %d", got)
+					return
+				}
+				got += n
+				if err == io.EOF && got == len(data) {
+					return
+				}
+				if err != nil {
+					t.Errorf("after %d bytes of %d: %v", got, len(data), err)
+					return
+				}
+				if lazy[1] && rnd.IntN(4) == 0 {
+					time.Sleep(time.Duration(rnd.IntN(2000)) * time.Microsecond)
+				}
+			}
+		})
+	}
+}
