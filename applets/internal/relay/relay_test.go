@@ -92,7 +92,9 @@ func service(t *testing.T) string {
 
 // started is a relay at work, which has to end in the end.
 func started(t *testing.T, o Options) (r *Relay, stop func()) {
-	o.Listen, _ = ParseEndpoint("127.0.0.1:0")
+	if o.Listen.Net == "" {
+		o.Listen, _ = ParseEndpoint("127.0.0.1:0")
+	}
 	o.ListenOptions.AnyPort = true
 	o.MaxConns = 1000
 	o.Dial.Timeout = time.Second
