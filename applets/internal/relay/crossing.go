@@ -24,7 +24,10 @@ const (
 	outboxesAll = 32 << 20 // and for all of them together
 )
 
-var errFull = errors.New("the stream takes no more for now")
+var (
+	errFull = errors.New("the stream takes no more for now")
+	errOver = errors.New("the stream has ended")
+)
 
 // An outbox holds datagrams on their way into a stream, framed.
 type outbox struct {
@@ -44,6 +47,9 @@ func newOutbox(f *ferry) *outbox { return &outbox{ferry: f, wake: make(chan stru
 func (b *outbox) put(f Frame, datagram []byte) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.closed {
+		return errOver
+	}
 	before := len(b.bytes)
 	if before > 0 && before+len(datagram) > outboxMost || b.ferry.queued.Load()+int64(len(datagram)) > outboxesAll {
 		return errFull
@@ -69,7 +75,7 @@ func (b *outbox) signal() {
 	}
 }
 
-// close says that nothing more is put.
+// close has nothing more put.
 func (b *outbox) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -94,6 +100,14 @@ func (b *outbox) done(bytes []byte, ends []int) {
 	if b.bytes == nil && cap(bytes) <= 64<<10 {
 		b.bytes, b.ends = bytes[:0], ends[:0]
 	}
+}
+
+// discard is called when nothing is taken any more, and returns how many datagrams are left.
+func (b *outbox) discard() int {
+	b.close()
+	bytes, ends, count, _ := b.take()
+	b.done(bytes, ends)
+	return count
 }
 
 // write writes what take gave to c; raw, each datagram by itself.
@@ -208,6 +222,7 @@ const lastWord = 5 * time.Second
 func (w *streamWay) run() {
 	defer w.cut()
 	defer w.stop()
+	defer func() { w.r.lose(w.box.discard(), fmt.Sprintf("%s: %v", w.o.to, errOver)) }()
 	defer w.conns.Wait()
 	var link *streamLink
 	defer func() { link.close() }()
@@ -229,10 +244,10 @@ func (w *streamWay) run() {
 			var err error
 			if link, err = w.connect(); err != nil {
 				w.box.done(bytes, ends)
+				w.r.lose(count, err.Error())
 				if !more || w.o.ctx.Err() != nil {
 					return
 				}
-				w.r.lose(count, err.Error())
 				pause = min(max(2*pause, 50*time.Millisecond), time.Second)
 				sleep(w.ended, pause/2+rand.N(pause/2))
 				continue
@@ -494,6 +509,7 @@ func (x *crossing) wait(ctx context.Context, read, wrote chan error, began time.
 
 // write writes what comes back to the client.
 func (x *crossing) write() error {
+	defer x.box.discard()
 	for {
 		<-x.box.wake
 		bytes, ends, count, more := x.box.take()

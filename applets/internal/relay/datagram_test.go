@@ -15,6 +15,16 @@ func datagramEcho(t *testing.T, listen string) string {
 	t.Helper()
 	r, stop := started(t, Options{Listen: endpoints(t, listen)[0], Echo: true, UDPTimeout: time.Minute, MaxSessions: 100, MaxDatagram: 65507, Frame: Len16})
 	t.Cleanup(stop)
+	c, err := net.Dial(r.Addr().Network(), r.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.Write([]byte("x"))
+	if _, err := c.Read(make([]byte, 1)); err != nil { // from now on it has all its goroutines
+		t.Fatal(err)
+	}
 	return r.Addr().String()
 }
 

@@ -32,7 +32,8 @@ type wayOptions struct {
 	from    net.Addr // the client
 	at      net.Addr // where it came
 	all     *sync.WaitGroup
-	reply   bool // to is not one of the destinations: what it says is not read as answers
+	reply   bool   // to is not one of the destinations: what it says is not read as answers
+	host    string // what to's name was found to be
 
 	answer func(ds []sock.Datagram) // what comes back; nil where nobody cares
 	broken func(error)              // nobody takes what was sent; nil where nobody cares
@@ -54,9 +55,11 @@ func (r *Relay) openWay(o wayOptions) (way, error) {
 		return r.openStream(o), nil
 	}
 	if _, err := netip.ParseAddr(o.to.Host); o.to.Net == "udp" && o.to.Host != "" && err != nil {
-		w := &lateWay{r: r, o: o}
-		w.search()
-		return w, nil
+		if o.host = r.ferry.known(o.to.Host); o.host == "" {
+			w := &lateWay{r: r, o: o}
+			w.search()
+			return w, nil
+		}
 	}
 	return r.openDatagrams(o)
 }
@@ -74,11 +77,18 @@ func (r *Relay) openDatagrams(o wayOptions) (way, error) {
 		}
 		w.conn = pc
 	} else {
-		c, err := sock.Dial(o.ctx, d.Addr, r.Dial)
+		at := d.Addr
+		if o.host != "" {
+			at.Host = o.host
+		}
+		c, err := sock.Dial(o.ctx, at, r.Dial)
 		if err != nil {
 			return nil, err
 		}
 		w.conn = c.(closer)
+		if u, ok := c.RemoteAddr().(*net.UDPAddr); ok && o.host == "" {
+			r.ferry.found(d.Host, u.AddrPort().Addr().Unmap().String())
+		}
 	}
 	if w.out, err = sock.NewDatagrams(w.conn); err != nil {
 		w.conn.Close()
@@ -392,6 +402,40 @@ type ferry struct {
 	marks map[netip.AddrPort]int // where our own sockets are
 	nets  []network              // what shared has seen
 	at    time.Time
+	names map[string]name // of destinations
+}
+
+// A name is what a destination's has been found to be. It is believed for a moment, so that many new
+// clients are not as many questions to a name server.
+type name struct {
+	ip string
+	at time.Time
+}
+
+const nameFresh = 5 * time.Second
+
+func (f *ferry) known(host string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n := f.names[host]; time.Since(n.at) < nameFresh {
+		return n.ip
+	}
+	return ""
+}
+
+// found remembers what host is, unless that is remembered already.
+func (f *ferry) found(host, ip string) {
+	if host == "" || host == ip {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.names == nil {
+		f.names = map[string]name{}
+	}
+	if n := f.names[host]; n.ip != ip || time.Since(n.at) >= nameFresh {
+		f.names[host] = name{ip, time.Now()}
+	}
 }
 
 // shared tells whether what is sent to ip is for many: broadcast or multicast.
