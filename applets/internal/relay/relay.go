@@ -99,7 +99,7 @@ type Relay struct {
 	peers    atomic.Int64 // clients there are
 	connects atomic.Int64 // clients there were
 	refused  atomic.Int64 // clients that were not allowed
-	in, back atomic.Int64 // bytes of datagrams from clients, and to them
+	in, back atomic.Int64 // bytes from clients, and to them, that no talk has counted
 	cut      atomic.Int64 // streams that were cut off in the end
 	dropped  atomic.Int64 // datagrams that found no room, or nobody who takes them
 }

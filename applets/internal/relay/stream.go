@@ -40,8 +40,8 @@ func (r *Relay) serveStreams(ctx, abandon context.Context) error {
 	if r.Listen.Key {
 		return r.acceptKey(ctx, abandon, slots)
 	}
-	if e := r.newEngine(); e != nil {
-		return e.run(ctx, abandon, &clients)
+	if done, err := r.loops(ctx, abandon, slots, &clients); done {
+		return err
 	}
 	for {
 		select {
@@ -242,6 +242,16 @@ func (r *Relay) pump(ctx, abandon context.Context, t *talk, c, to, answers net.C
 	c.Close()
 	to.Close()
 	return err
+}
+
+// carryOn carries between a client and d on whose connections much has been said already: begin has been read
+// and not passed on, and over tells who has ended.
+func (r *Relay) carryOn(ctx, abandon context.Context, c, to net.Conn, d *destination, begin [2][]byte, over [2]bool) {
+	t := &talk{}
+	t.pump.Begin, t.pump.Over = begin, over
+	r.talks.add(t)
+	defer r.talks.remove(t)
+	r.pump(ctx, abandon, t, c, to, nil, d.String())
 }
 
 // talks are the conversations there are.
