@@ -51,7 +51,7 @@ func TestExamples(t *testing.T) {
 					if !strings.Contains(said, "hello") {
 						t.Errorf("the message is not in %q", said)
 					}
-				case "bind-input", "bind-output":
+				case "bind-input", "bind-output", "relay":
 					if after == before {
 						t.Error("there is no buffer")
 					}
@@ -141,7 +141,7 @@ func newStage(t *testing.T, line string) *stage {
 		"GORACE=atexit_sleep_ms=0 log_path="+raceLog,
 		"PATH="+binDir+string(os.PathListSeparator)+os.Getenv("PATH"),
 	)}
-	fixed := []string{"9999", "9998", "8125", "7000"}
+	fixed := []string{"9999", "9998", "8125", "7000", "8022"}
 	from := []string{"/tmp/", tmp + "/"}
 	for i, port := range freePorts(len(fixed)) {
 		s.ports[fixed[i]] = strconv.Itoa(port)
@@ -223,6 +223,11 @@ func (s *stage) prepare(applet string) error {
 			return err
 		}
 		return os.WriteFile(filepath.Join(s.tmp, "daemons", "vmstat"), []byte("#!/bin/sh\necho hello\n"), 0o700)
+	case "relay": // a service for each DEST, and another relay
+		if err := os.WriteFile(filepath.Join(s.tmp, "key"), []byte("somekey123\n"), 0o600); err != nil {
+			return err
+		}
+		return s.listen("tcp", "127.0.0.1:"+s.ports["7000"])
 	case "path":
 		s.run("bash", "bind-input --fifo --bind 127.0.0.1 jobs "+s.ports["9998"]+"; echo hello >/dev/tcp/127.0.0.1/"+s.ports["9998"])
 		if err := s.listen("tcp", "127.0.0.1:"+s.ports["7000"]); err != nil {

@@ -29,6 +29,7 @@ var All = []*cli.Applet{
 	masterApplet,
 	execApplet,
 	activateApplet,
+	relayApplet,
 	initApplet,
 	pingApplet,
 	waitApplet,

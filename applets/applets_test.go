@@ -233,7 +233,7 @@ var mayImport = map[string][]string{
 	"applets/internal/launch":    {internal + "life", internal + "sock", internal + "secret", "golang.org/x/..."},
 	"applets/internal/life":      {"golang.org/x/..."},
 	"applets/internal/options":   {internal + "bind", internal + "cli", internal + "life", internal + "secret", internal + "sock", "sockbox/buffer", "github.com/spf13/pflag"},
-	"applets/internal/relay":     {internal + "life", internal + "sock", internal + "secret"},
+	"applets/internal/relay":     {internal + "life", internal + "sock", internal + "secret", "golang.org/x/..."},
 	"applets/internal/secret":    {"golang.org/x/...", "filippo.io/nistec"},
 	"applets/internal/sock":      {"golang.org/x/..."},
 	"applets/internal/supervise": {internal + "life", internal + "sock"},

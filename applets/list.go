@@ -138,6 +138,7 @@ func stat(name string) (buffer.Stat, error) {
 func (l *listing) print(c *cli.Call, stats []buffer.Stat) error {
 	if l.json {
 		enc := json.NewEncoder(c.Stdout)
+		enc.SetEscapeHTML(false) // it is for no page, and a relay's endpoint has a ">"
 		for _, s := range stats {
 			if err := enc.Encode(s); err != nil {
 				return err
@@ -241,6 +242,10 @@ func table(stats []buffer.Stat, columns int, colour bool) []string {
 	}}
 	for _, s := range stats {
 		dropped := s.Dropped + s.Kernel
+		in, out := flow(s.In, s.InRate), flow(s.Out, s.OutRate)
+		if s.Kind == buffer.Service { // what passes it are bytes
+			in, out = text.Bytes(s.InBytes), text.Bytes(s.OutBytes)
+		}
 		t.Rows = append(t.Rows, []text.Cell{
 			{Text: s.Name},
 			{Text: string(s.Kind)},
@@ -250,8 +255,8 @@ func table(stats []buffer.Stat, columns int, colour bool) []string {
 			{Text: fmt.Sprint(s.Peers)},
 			{Text: text.Count(int64(s.Messages + s.Leased))},
 			{Text: text.Bytes(int64(s.Bytes))},
-			{Text: flow(s.In, s.InRate)},
-			{Text: flow(s.Out, s.OutRate)},
+			{Text: in},
+			{Text: out},
 			{Text: text.Count(dropped), Colour: map[bool]string{true: red}[dropped > 0]},
 			{Text: age(s.Age)},
 		})

@@ -22,7 +22,7 @@ const maxClients = 4096
 // A Host answers the clients of a held name: it is the only way to the queue from other processes.
 type Host struct {
 	Entry    *Entry
-	Queue    *Queue
+	Queue    *Queue // nil for a Service
 	Kind     Kind
 	Describe func(*Stat)    // fills in what the endpoint knows; may be nil
 	Close    func(now bool) // a client asks for the end; may be called more than once
@@ -145,8 +145,10 @@ func (h *Host) Stat() Stat {
 	h.Settle()
 	s := Stat{
 		Name: h.Entry.name, Kind: h.Kind, PID: os.Getpid(), Started: h.started.UTC().Truncate(time.Millisecond),
-		Age:   math.Round(time.Since(h.started).Seconds()*1000) / 1000,
-		Frame: h.Queue.frame.String(), Capacity: h.Queue.capacity, Counts: h.Queue.Counts(),
+		Age: math.Round(time.Since(h.started).Seconds()*1000) / 1000,
+	}
+	if h.Queue != nil {
+		s.Frame, s.Capacity, s.Counts = h.Queue.frame.String(), h.Queue.capacity, h.Queue.Counts()
 	}
 	if h.Describe != nil {
 		h.Describe(&s)
@@ -217,6 +219,9 @@ func (s *session) readHead() (head, error) {
 }
 
 func (s *session) answer(ctx context.Context, hd head) error {
+	if s.h.Kind == Service && (hd.kind == kindTake || hd.kind == kindWrite) {
+		return &remoteError{s.h.Entry.name + ": a service is neither read nor written to; 'list' shows it, and 'close' ends it", ErrVerb}
+	}
 	switch hd.kind {
 	case kindTake:
 		b, err := readPayload(s.c, hd, nil, takeSize)

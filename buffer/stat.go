@@ -12,6 +12,8 @@ type Kind string
 const (
 	Input  Kind = "input"  // filled by the network, emptied by read
 	Output Kind = "output" // filled by write, emptied into the network
+
+	Service Kind = "service" // only the name is held: there is no queue, and nothing to read or to write
 )
 
 // Verb is the command that goes with the kind.
@@ -26,15 +28,15 @@ func (k Kind) Verb() string {
 // said in its tag, which the man page of list shows.
 type Stat struct {
 	Name     string    `json:"name" doc:"the buffer's name"`
-	Kind     Kind      `json:"kind" doc:"input, which is filled by the network and emptied by read; or output, which is filled by write"`
-	Endpoint string    `json:"endpoint" doc:"where the buffer meets the network"`
+	Kind     Kind      `json:"kind" doc:"input, which is filled by the network and emptied by read; output, which is filled by write; or service, as a relay is, which is neither"`
+	Endpoint string    `json:"endpoint" doc:"where the buffer meets the network; of a relay, from where to where"`
 	State    string    `json:"state" doc:"listening, connected, connecting, waiting (for a peer) or closing"`
 	PID      int       `json:"pid" doc:"the daemon that holds the buffer"`
 	Port     int       `json:"port,omitempty" doc:"the port, where it listens at one"`
 	Peers    int       `json:"peers" doc:"peers that are connected now"`
 	Link     bool      `json:"link,omitempty" doc:"the peer of an output acknowledges messages, as --link asks for"`
-	Frame    string    `json:"frame" doc:"where a message ends: line, nul, netstring or datagram"`
-	Capacity int       `json:"capacity" doc:"bytes that the buffer holds at most"`
+	Frame    string    `json:"frame,omitempty" doc:"where a message ends: line, nul, netstring or datagram"`
+	Capacity int       `json:"capacity,omitempty" doc:"bytes that the buffer holds at most"`
 	Started  time.Time `json:"started" doc:"when the daemon began, in UTC (RFC 3339)"`
 	Age      float64   `json:"age" doc:"seconds since then"`
 	Counts

@@ -10,7 +10,7 @@ import (
 
 // What is told of the fields is told of each that is printed, and of no other.
 func TestStatFields(t *testing.T) {
-	b, err := json.Marshal(Stat{Port: 1, Link: true})
+	b, err := json.Marshal(Stat{Port: 1, Link: true, Frame: "line", Capacity: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -127,7 +127,7 @@ _sockbox() {
     fi
 }
 
-_sockbox_applets='bind-input bind-output read write path list close trigger-wait trigger-send pool master exec activate init ping wait help'
+_sockbox_applets='bind-input bind-output read write path list close trigger-wait trigger-send pool master exec activate relay init ping wait help'
 
 # _sockbox_spec NAME: the options of an applet, which of them take what, and its operands.
 _sockbox_spec() {
@@ -198,6 +198,11 @@ _sockbox_spec() {
         opts='--mode --fdname --accept --wait --stderr-socket --workers --broadcast --hang-up --pty --max-message --user --chdir --env --name --allow --max-conns --per-source --rate --timeout --kill-timeout --linger --backlog --socket-mode --group --print-port --verbose --quiet --help'
         valued=' --mode=listen|upstart|inetd|worker --fdname=NAMES --workers=N --max-message=SIZE -u=USER[:GROUP] --user=USER[:GROUP] --chdir=DIR --env=NAME=VALUE --name=NAME --allow=CIDR -m=N --max-conns=N --per-source=N --rate=N[/TIME] -t=TIME --timeout=TIME --kill-timeout=TIME --linger=TIME --backlog=N --socket-mode=MODE --group=GROUP '
         places='ENDPOINT|FILE|DIR...'
+        ;;
+    relay)
+        opts='--daemon --name --print-port --echo --source --interface --connect-timeout --broadcast --reply-to --balance --wait-backend --allow --deny --max-conns --max-sessions --idle-timeout --half-closed-timeout --udp-timeout --rate --frame --max-datagram --proxy-in --proxy-out --tls-listen --tls-dest --tls-cert --tls-key --tls-client-ca --self-signed --tls-ca --tls-name --tls-pin --tls-insecure --tls-client-cert --tls-client-key --key --dump --tee --mode --linger --verbose --quiet --help'
+        valued=' --name=NAME --source=ADDR[:PORT] --interface=NAME --connect-timeout=TIME --reply-to=ENDPOINT --balance=first|round-robin|least --wait-backend=TIME --allow=CIDR --deny=CIDR -m=N --max-conns=N --max-sessions=N --idle-timeout=TIME --half-closed-timeout=TIME --udp-timeout=TIME --rate=RATE --frame=raw|line|nul|netstring|len16 --max-datagram=N --proxy-in=CIDR --proxy-out=v1|v2 --tls-cert=FILE --tls-key=FILE --tls-client-ca=FILE --tls-ca=FILE --tls-name=NAME --tls-pin=FINGERPRINT --tls-client-cert=FILE --tls-client-key=FILE --key=KEY --tee=NAME --mode=MODE --linger=TIME '
+        places='LISTEN DEST...'
         ;;
     init)
         opts='--quiet --help'

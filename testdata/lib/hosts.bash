@@ -5,6 +5,7 @@
 #   on I COMMAND…   runs a command there, with a runtime directory of that host
 #   at I COMMAND… & the same in the background: $! is the command itself
 #   cut I, join I   takes host I's cable out of the switch, and puts it back
+#   ready I PORT    waits until somebody there takes datagrams at PORT
 hosts() {
 	local i
 	unshare --net sleep infinity & switch=$!
@@ -31,6 +32,16 @@ on() { SOCKBOX_DIR=$PWD/run$1 nsenter --target ${host[$1]} --net -- "${@:2}"; }
 at() { SOCKBOX_DIR=$PWD/run$1 exec nsenter --target ${host[$1]} --net -- "${@:2}"; }
 cut() { within $switch ip link set port$1 down; }
 join() { within $switch ip link set port$1 up; }
+ready() {
+	local want i
+	want=$(printf ':%04X 0' $2) # address and port, then those of the peer
+	for ((i = 0; i < 1000; i++)); do
+		if on $1 cat /proc/net/udp /proc/net/udp6 | grep -qE "[0-9A-F]{8}$want"; then return; fi
+		sleep 0.01
+	done
+	echo "nobody takes datagrams at port $2 of host $1" >&2
+	return 1
+}
 leave() {
 	local status=$? pid
 	[[ $BASHPID == $$ ]] || return # a child that was killed before its exec

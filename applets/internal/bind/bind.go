@@ -78,6 +78,7 @@ type daemon struct {
 	log      func(format string, args ...any)
 	settle   func()       // has the queue know what readers have taken out of FIFOs
 	progress atomic.Int64 // grows whenever bytes move; what linger looks at
+	passed   func() int64 // the same, for a service
 }
 
 // note logs what only the curious want to know.
@@ -92,16 +93,7 @@ func (d *daemon) note(format string, args ...any) {
 func serve(ctx context.Context, o Options, e endpoint, io Streams) error {
 	started := life.StartedByBackground()
 	if !o.Foreground && started == nil {
-		if o.Key.Given() {
-			if err := life.ConcealFlag("key", o.Key.Text()); err != nil {
-				return err
-			}
-		}
-		status, err := life.Background(o.Keep, io.Stdout, io.Stderr)
-		if status != 0 && err == nil {
-			err = ErrStatus(status)
-		}
-		return err
+		return background(o, io)
 	}
 
 	d := &daemon{Options: o, stop: life.CatchSignals(ctx, started != nil), log: io.Tell}
@@ -198,6 +190,20 @@ func serve(ctx context.Context, o Options, e endpoint, io Streams) error {
 	return err
 }
 
+// background starts the daemon, and returns when it is ready.
+func background(o Options, io Streams) error {
+	if o.Key.Given() {
+		if err := life.ConcealFlag("key", o.Key.Text()); err != nil {
+			return err
+		}
+	}
+	status, err := life.Background(o.Keep, io.Stdout, io.Stderr)
+	if status != 0 && err == nil {
+		err = ErrStatus(status)
+	}
+	return err
+}
+
 // ready tells whoever waits for it that messages can come.
 func ready(d *daemon, started *life.Daemon, entry *buffer.Entry, host *buffer.Host, io Streams) error {
 	s := host.Stat()
@@ -262,6 +268,9 @@ func (d *daemon) abandon() (context.Context, context.CancelFunc) {
 }
 
 func (d *daemon) moved() int64 {
+	if d.passed != nil {
+		return d.passed()
+	}
 	d.settle()
 	return d.progress.Load() + d.queue.Counts().OutBytes
 }

@@ -266,3 +266,34 @@ func oneDash(fs *pflag.FlagSet, args []string, err error) error {
 	}
 	return err
 }
+
+// Rate declares a number of bytes a second: a size as Size takes it, with or without "/s" behind it. What
+// p holds is the default; 0 is no limit.
+func Rate(fs *pflag.FlagSet, p *int64, name, shorthand, usage string) {
+	fs.VarP((*rate)(p), name, shorthand, usage)
+}
+
+type rate int64
+
+func (r *rate) Type() string { return "RATE" }
+
+func (r *rate) String() string {
+	if *r == 0 {
+		return "0"
+	}
+	return (*size)(r).String() + "/s"
+}
+
+func (r *rate) Set(text string) error {
+	n, err := parseSize(strings.TrimSuffix(text, "/s"))
+	switch {
+	case err != nil && err.Error() != "too large":
+		return errors.New("not a rate, such as 64K/s or 2M/s")
+	case err != nil:
+		return err
+	case n == 0:
+		return errors.New("nothing at all would pass")
+	}
+	*r = rate(n)
+	return nil
+}

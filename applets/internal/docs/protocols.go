@@ -38,6 +38,7 @@ var Sources = []Protocol{
 	{"Triggers", "applets/internal/trigger/trigger.go", "The wire of a trigger. "},
 	{"Pool and master", "applets/internal/fleet/wire.go", "The wire of a pool. "},
 	{"Programs", "applets/internal/launch/execwire.go", "The wire of exec: "},
+	{"Datagrams in a stream", "applets/internal/relay/frame.go", "How datagrams stand in a stream. "},
 }
 
 // protocolsPage is sockbox-protocols(7).

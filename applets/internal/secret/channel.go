@@ -36,7 +36,7 @@ import (
 //
 // The ciphersuite is P256-SHA256-HKDF-SHA256-HMAC-SHA256, with A the dialler and B the listener.
 // Their identities are "sockbox client PURPOSE" and "sockbox server PURPOSE", where PURPOSE is
-// trigger, pool or exec: a proof for one is none for the other. Shares are uncompressed points. w is 48
+// trigger, pool, link, exec or relay: a proof for one is none for the other. Shares are uncompressed points. w is 48
 // bytes of HKDF-SHA256 (RFC 5869) over the key with the salt "sockbox-spake2-v1" and no info, modulo
 // the order of the group. AAD, which RFC 9382 puts into the confirmation keys, is 32 bytes of the
 // exporter "EXPORTER-Channel-Binding" without a context.
@@ -61,6 +61,7 @@ const (
 	ForPool    = "pool"
 	ForLink    = "link"
 	ForExec    = "exec"
+	ForRelay   = "relay"
 	forTicket  = "ticket"
 )
 

@@ -18,17 +18,17 @@ const (
 // An Addr is one end of a conversation as it is written on a command line. Addrs
 // are comparable with ==; the fields that Net has no use for are zero.
 type Addr struct {
-	Net  string // "tcp", "udp", "unix", "fifo" or "fd"
+	Net  string // "tcp", "udp", "unix", "unixgram" (a unix socket for datagrams), "fifo" or "fd"
 	Host string // tcp, udp: a name or an address without brackets; "" is every address to listen on, this machine to dial
 	Port int    // tcp, udp
-	Path string // unix, fifo: a path; unix also "@NAME", a name in Linux's abstract space
+	Path string // unix, unixgram, fifo: a path; all but fifo also "@NAME", a name in Linux's abstract space
 	FD   int    // fd: the number of an inherited descriptor
 }
 
 // ParseAddr reads any form of an address:
 //
 //	PORT  HOST:PORT  [V6]:PORT  tcp://HOST:PORT  udp://HOST:PORT
-//	unix:PATH  unix:@NAME  fifo:PATH  fd:N  @NAME
+//	unix:PATH  unix:@NAME  unixgram:PATH  unixgram:@NAME  fifo:PATH  fd:N  @NAME
 //	and whatever else has a slash in it, which is the path of a unix socket
 //
 // HOST may be missing or * where every address is meant. Ports are 0–65535 here:
@@ -37,11 +37,10 @@ func ParseAddr(s string) (Addr, error) {
 	if s == "" {
 		return Addr{}, errors.New("the address is missing")
 	}
-	if path, ok := strings.CutPrefix(s, "unix:"); ok {
-		return parsePath("unix", path, s)
-	}
-	if path, ok := strings.CutPrefix(s, "fifo:"); ok {
-		return parsePath("fifo", path, s)
+	for _, network := range []string{"unix", "unixgram", "fifo"} {
+		if path, ok := strings.CutPrefix(s, network+":"); ok {
+			return parsePath(network, path, s)
+		}
 	}
 	if n, ok := strings.CutPrefix(s, "fd:"); ok {
 		fd, err := strconv.ParseUint(n, 10, 31)
@@ -90,7 +89,7 @@ func parsePath(network, path, whole string) (Addr, error) {
 	switch {
 	case path == "":
 		return Addr{}, fmt.Errorf("%s: the path is missing", show(whole))
-	case network == "unix" && path == "@":
+	case network != "fifo" && path == "@":
 		return Addr{}, fmt.Errorf("%s: the name is missing", show(whole))
 	case strings.ContainsRune(path, 0):
 		return Addr{}, fmt.Errorf("%s: a path cannot hold a NUL", show(whole))
@@ -183,7 +182,7 @@ func checkHost(host string, v6 bool) error {
 // every address: "127.0.0.1:9999", "[::1]:80", "*:53", "udp://host:53", "unix:/x".
 func (a Addr) String() string {
 	switch a.Net {
-	case "unix", "fifo":
+	case "unix", "unixgram", "fifo":
 		return a.Net + ":" + a.Path
 	case "fd":
 		return "fd:" + strconv.Itoa(a.FD)
@@ -193,7 +192,7 @@ func (a Addr) String() string {
 		s = "*" + s
 	}
 	// A host may have the name of a kind of address.
-	if a.Net != "tcp" || a.Host == "unix" || a.Host == "fifo" || a.Host == "fd" {
+	if a.Net != "tcp" || a.Host == "unix" || a.Host == "unixgram" || a.Host == "fifo" || a.Host == "fd" {
 		s = a.Net + "://" + s
 	}
 	return s

@@ -14,10 +14,12 @@ import (
 type DialOptions struct {
 	Source  string        // tcp, udp: where to dial from: "ADDR", "ADDR:PORT", "[V6]:PORT" or ":PORT"; "" leaves it to the kernel
 	Timeout time.Duration // for name, connection and all; 0 leaves it to ctx and the kernel
+
+	Interface string // tcp, udp: go by this network interface only (SO_BINDTODEVICE, Linux); "" leaves it to the kernel
 }
 
 // Dial connects to a TCP, UDP or unix address, or takes over an inherited
-// connection. A name's addresses are tried as RFC 8305 says, and the connection
+// connection. A unix socket for datagrams gets an abstract name on Linux, so that it can be answered. A name's addresses are tried as RFC 8305 says, and the connection
 // comes tuned (see Tune). ctx ends the dialling, not the connection.
 func Dial(ctx context.Context, a Addr, o DialOptions) (net.Conn, error) {
 	c, err := dial(ctx, a, o)
@@ -36,6 +38,12 @@ func dial(ctx context.Context, a Addr, o DialOptions) (net.Conn, error) {
 			return nil, err
 		}
 	}
+	if o.Interface != "" {
+		if a.Net != "tcp" && a.Net != "udp" {
+			return nil, fmt.Errorf("only tcp and udp go by an interface (%s)", show(o.Interface))
+		}
+		d.Control = byInterface(o.Interface, d.Control)
+	}
 	switch a.Net {
 	case "tcp", "udp":
 		if a.Port == 0 {
@@ -43,12 +51,37 @@ func dial(ctx context.Context, a Addr, o DialOptions) (net.Conn, error) {
 		}
 		return d.DialContext(ctx, a.Net, a.hostPort())
 	case "unix":
-		return dialUnix(ctx, d, a.Path)
+		return dialUnix(ctx, d, "unix", a.Path)
+	case "unixgram":
+		d.Control = func(_, _ string, c syscall.RawConn) error { return autobind(c) }
+		return dialUnix(ctx, d, "unixgram", a.Path)
 	case "fd":
 		in, err := takeFD(a.FD, fdConn)
 		return in.Conn, err
 	}
 	return nil, errors.New("cannot be dialled")
+}
+
+// A controlFunc prepares a socket before it is bound or connected, as net.Dialer and net.ListenConfig have it.
+type controlFunc = func(network, address string, c syscall.RawConn) error
+
+// byInterface has a socket go by the interface called name, after what before does, if anything.
+func byInterface(name string, before controlFunc) controlFunc {
+	return func(network, address string, c syscall.RawConn) error {
+		if before != nil {
+			if err := before(network, address, c); err != nil {
+				return err
+			}
+		}
+		var err error
+		if e := c.Control(func(fd uintptr) { err = bindToDevice(int(fd), name) }); e != nil {
+			return e
+		}
+		if err != nil {
+			err = &reason{fmt.Sprintf("interface %s: %v", show(name), err), err}
+		}
+		return err
+	}
 }
 
 func setSource(d *net.Dialer, network, source string) error {

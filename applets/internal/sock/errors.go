@@ -31,6 +31,9 @@ func fail(subject string, err error) error {
 	return fmt.Errorf("%s: %w", subject, err)
 }
 
+// About is err with the address that it is about, as Dial and Listen word theirs.
+func About(a Addr, err error) error { return fail(a.String(), err) }
+
 // Reason takes off what package net and package os wrap around a reason:
 // operation, network and addresses, all of which a message's subject says
 // already.

@@ -66,7 +66,8 @@ func Listen(ctx context.Context, a Addr, o ListenOptions) (net.Listener, error) 
 	return ln, nil
 }
 
-// ListenPacket opens a UDP socket, or an inherited socket for datagrams. On Linux
+// ListenPacket opens a socket for datagrams: UDP, unix (whose path comes and goes as Listen's does), or
+// inherited. On Linux
 // each datagram may bring the count of those that the kernel dropped: read it
 // with ReadMsgUDP and OOBSpace bytes of room, and give that to Drops.
 func ListenPacket(ctx context.Context, a Addr, o ListenOptions) (net.PacketConn, error) {
@@ -79,6 +80,15 @@ func ListenPacket(ctx context.Context, a Addr, o ListenOptions) (net.PacketConn,
 			pc, err = lc.ListenPacket(ctx, "udp", a.hostPort())
 			return err
 		})
+	case "unixgram":
+		if a.Path[0] == '@' {
+			if err = checkAbstract(a.Path); err == nil {
+				var lc net.ListenConfig
+				pc, err = lc.ListenPacket(ctx, "unixgram", a.Path)
+			}
+		} else {
+			pc, err = listenUnixgram(ctx, a.Path, o.mode())
+		}
 	case "fd":
 		var in Inherited
 		in, err = takeFD(a.FD, fdPacket)

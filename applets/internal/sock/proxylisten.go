@@ -165,6 +165,9 @@ type proxied struct {
 func (p *proxied) LocalAddr() net.Addr  { return p.local }
 func (p *proxied) RemoteAddr() net.Addr { return p.remote }
 
+// NetConn returns the connection itself, as that of a tls.Conn does.
+func (p *proxied) NetConn() net.Conn { return p.Conn }
+
 func (p *proxied) Read(b []byte) (int, error) {
 	if len(p.rest) == 0 {
 		return p.Conn.Read(b)

@@ -13,6 +13,17 @@ func tuneTCP(c *net.TCPConn) {
 	})
 }
 
+// TuneFD is Tune for a TCP socket that package net does not know. What is accepted from one that listens
+// has the same.
+func TuneFD(fd int) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(keepIdle.Seconds()))
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(keepInterval.Seconds()))
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepCount)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
+}
+
 // tuneSource prepares a socket that is bound before it connects.
 func tuneSource(fd int, network string, port bool) {
 	switch {
@@ -27,10 +38,21 @@ func tuneSource(fd int, network string, port bool) {
 	}
 }
 
+// bindToDevice keeps a socket to one network interface (socket(7)).
+func bindToDevice(fd int, name string) error { return unix.BindToDevice(fd, name) }
+
 func askDrops(c syscall.Conn) {
 	control(c, func(fd int) error {
 		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1)
 	})
+}
+
+// autobind gives a unix socket an abstract name of its own, see unix(7).
+func autobind(c syscall.RawConn) (err error) {
+	if e := c.Control(func(fd uintptr) { err = unix.Bind(int(fd), &unix.SockaddrUnix{}) }); e != nil {
+		return e
+	}
+	return err
 }
 
 // control runs f on c's descriptor and tells whether it succeeded.

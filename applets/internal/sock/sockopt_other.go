@@ -9,6 +9,8 @@ import (
 
 func tuneTCP(*net.TCPConn) {}
 
+func bindToDevice(int, string) error { return syscall.ENOTSUP }
+
 func askDrops(syscall.Conn) {}
 
 // tuneSource prepares a socket that is bound before it connects: the last
@@ -18,3 +20,6 @@ func tuneSource(fd int, network string, port bool) {
 		_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
 	}
 }
+
+// autobind is Linux's: here such a socket has no name, and is not answered.
+func autobind(syscall.RawConn) error { return nil }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -27,67 +28,123 @@ const (
 )
 
 func listenUnix(ctx context.Context, path string, mode os.FileMode) (net.Listener, error) {
+	ln := &unixListener{}
+	err := ln.bind(ctx, path, mode, func(lc *net.ListenConfig, name string) (io.Closer, error) {
+		l, err := lc.Listen(ctx, "unix", name)
+		if err != nil {
+			return nil, err
+		}
+		ln.UnixListener = l.(*net.UnixListener)
+		ln.SetUnlinkOnClose(false) // it would remove whatever is there by then
+		return l, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ln, nil
+}
+
+func listenUnixgram(ctx context.Context, path string, mode os.FileMode) (net.PacketConn, error) {
+	pc := &unixPacket{}
+	err := pc.bind(ctx, path, mode, func(lc *net.ListenConfig, name string) (io.Closer, error) {
+		c, err := lc.ListenPacket(ctx, "unixgram", name)
+		if err != nil {
+			return nil, err
+		}
+		pc.UnixConn = c.(*net.UnixConn)
+		return c, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return pc, nil
+}
+
+// A unixPath is where a socket was put, and is removed from when it is closed.
+type unixPath struct {
+	name  string      // as it was asked for
+	root  *os.Root    // the directory
+	base  string      // the name in it
+	inode os.FileInfo // ours, to tell it from a later one
+	once  sync.Once
+}
+
+// bind has open make a socket under a temporary name and puts it in its place.
+func (p *unixPath) bind(ctx context.Context, path string, mode os.FileMode,
+	open func(lc *net.ListenConfig, name string) (io.Closer, error)) error {
 	dir, base := filepath.Split(path)
 	if base == "" || base == "." || base == ".." {
-		return nil, syscall.EISDIR
+		return syscall.EISDIR
 	}
 	if dir == "" {
 		dir = "."
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	ln, err := bindUnix(ctx, root, dir, base, mode)
-	if err != nil {
+	p.name, p.root, p.base = path, root, base
+	if err := p.place(ctx, dir, mode, open); err != nil {
 		root.Close()
-		return nil, err
+		return err
 	}
-	ln.name = path
-	return ln, nil
+	return nil
 }
 
-func bindUnix(ctx context.Context, root *os.Root, dir, base string, mode os.FileMode) (*unixListener, error) {
-	lock, err := lockDir(ctx, root, lockWait)
+func (p *unixPath) place(ctx context.Context, dir string, mode os.FileMode,
+	open func(lc *net.ListenConfig, name string) (io.Closer, error)) error {
+	lock, err := lockDir(ctx, p.root, lockWait)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer lock.Close()
 
-	if err := checkStale(ctx, root, dir, base); err != nil {
-		return nil, err
+	if err := checkStale(ctx, p.root, dir, p.base); err != nil {
+		return err
 	}
 	temp := fmt.Sprintf(".sockbox-%08x", rand.Uint32())
-	name, err := nameInDir(lock, dir, temp, base)
+	name, err := nameInDir(lock, dir, temp, p.base)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+	s, err := open(&net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		// Linux gives the path the socket's own mode: then not even the temporary
 		// name is open to others for a moment. Elsewhere this fails, and the
 		// umask has to do until the chmod.
 		return c.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), 0o600) })
-	}}
-	l, err := lc.Listen(ctx, "unix", name)
+	}}, name)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	ln := &unixListener{UnixListener: l.(*net.UnixListener), root: root, base: base}
-	ln.SetUnlinkOnClose(false) // it would remove whatever is there by then
+	err = p.root.Chmod(temp, mode)
+	if err == nil {
+		p.inode, err = p.root.Lstat(temp)
+	}
+	if err == nil {
+		err = p.root.Rename(temp, p.base)
+	}
+	if err != nil {
+		s.Close()
+		_ = p.root.Remove(temp)
+	}
+	return err
+}
 
-	err = root.Chmod(temp, mode)
-	if err == nil {
-		ln.inode, err = root.Lstat(temp)
-	}
-	if err == nil {
-		err = root.Rename(temp, base)
-	}
-	if err != nil {
-		ln.UnixListener.Close()
-		_ = root.Remove(temp)
-		return nil, err
-	}
-	return ln, nil
+// remove removes the path, if it still leads to this socket, which is still open.
+func (p *unixPath) remove() {
+	p.once.Do(func() {
+		defer p.root.Close()
+		lock, err := lockDir(context.Background(), p.root, lockWaitClose)
+		if err != nil {
+			return
+		}
+		defer lock.Close()
+		// While the socket is open its inode is too, so no other file can have
+		// got the number.
+		if fi, err := p.root.Lstat(p.base); err == nil && os.SameFile(fi, p.inode) {
+			_ = p.root.Remove(p.base)
+		}
+	})
 }
 
 // checkStale returns nil where base is free to be taken: absent, or a socket
@@ -103,7 +160,7 @@ func checkStale(ctx context.Context, root *os.Root, dir, base string) error {
 	if fi.Mode().Type() != os.ModeSocket {
 		return errors.New("not a socket")
 	}
-	c, err := dialUnix(ctx, &net.Dialer{}, filepath.Join(dir, base))
+	c, err := dialUnix(ctx, &net.Dialer{}, "unix", filepath.Join(dir, base))
 	if err == nil {
 		c.Close()
 		return syscall.EADDRINUSE
@@ -148,11 +205,7 @@ func lockDir(ctx context.Context, root *os.Root, wait time.Duration) (*os.File, 
 // A unixListener removes its path when it is closed.
 type unixListener struct {
 	*net.UnixListener
-	name  string      // as it was asked for
-	root  *os.Root    // the directory
-	base  string      // the name in it
-	inode os.FileInfo // ours, to tell it from a later one
-	once  sync.Once
+	unixPath
 }
 
 // Addr is the path that was asked for, not the temporary name it was bound to.
@@ -160,36 +213,37 @@ func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.name, Net:
 
 // Close removes the path first, so that nobody finds a path that refuses them.
 func (l *unixListener) Close() error {
-	l.once.Do(func() {
-		defer l.root.Close()
-		lock, err := lockDir(context.Background(), l.root, lockWaitClose)
-		if err != nil {
-			return
-		}
-		defer lock.Close()
-		// While the socket is open its inode is too, so no other file can have
-		// got the number.
-		if fi, err := l.root.Lstat(l.base); err == nil && os.SameFile(fi, l.inode) {
-			_ = l.root.Remove(l.base)
-		}
-	})
+	l.remove()
 	return l.UnixListener.Close()
 }
 
+// A unixPacket is the same for datagrams.
+type unixPacket struct {
+	*net.UnixConn
+	unixPath
+}
+
+func (c *unixPacket) LocalAddr() net.Addr { return &net.UnixAddr{Name: c.name, Net: "unixgram"} }
+
+func (c *unixPacket) Close() error {
+	c.remove()
+	return c.UnixConn.Close()
+}
+
 // dialUnix connects to a path of any length, or to an abstract name.
-func dialUnix(ctx context.Context, d *net.Dialer, path string) (net.Conn, error) {
+func dialUnix(ctx context.Context, d *net.Dialer, network, path string) (net.Conn, error) {
 	if path[0] == '@' {
 		if err := checkAbstract(path); err != nil {
 			return nil, err
 		}
-		return d.DialContext(ctx, "unix", path)
+		return d.DialContext(ctx, network, path)
 	}
 	name, done, err := nameToDial(path)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	return d.DialContext(ctx, "unix", name)
+	return d.DialContext(ctx, network, name)
 }
 
 func listenAbstract(ctx context.Context, name string) (net.Listener, error) {

@@ -1,0 +1,537 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"sockbox/applets/internal/sock"
+)
+
+// The crossings between datagrams and streams. A client's session of datagrams is one connection, made
+// with the first datagram and made again after it has ended; a client's stream is one socket for
+// datagrams. Datagrams that a stream has no room for wait in an outbox, and are dropped when it is full.
+
+const (
+	outboxMost  = 1 << 20  // bytes that wait for one stream
+	outboxesAll = 32 << 20 // and for all of them together
+)
+
+var (
+	errFull = errors.New("the stream takes no more for now")
+	errOver = errors.New("the stream has ended")
+)
+
+// An outbox holds datagrams on their way into a stream, framed.
+type outbox struct {
+	ferry *ferry
+	wake  chan struct{}
+
+	mu     sync.Mutex
+	bytes  []byte
+	ends   []int // raw: where each datagram ends in bytes
+	count  int   // datagrams
+	closed bool
+}
+
+func newOutbox(f *ferry) *outbox { return &outbox{ferry: f, wake: make(chan struct{}, 1)} }
+
+// put frames one datagram behind the others.
+func (b *outbox) put(f Frame, datagram []byte) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return errOver
+	}
+	before := len(b.bytes)
+	if before > 0 && before+len(datagram) > outboxMost || b.ferry.queued.Load()+int64(len(datagram)) > outboxesAll {
+		return errFull
+	}
+	bytes, err := f.append(b.bytes, datagram)
+	if err != nil {
+		return err
+	}
+	b.bytes = bytes
+	if f == Raw {
+		b.ends = append(b.ends, len(bytes))
+	}
+	b.count++
+	b.ferry.queued.Add(int64(len(bytes) - before))
+	b.signal()
+	return nil
+}
+
+func (b *outbox) signal() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// close has nothing more put.
+func (b *outbox) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	b.signal()
+}
+
+// take returns what is there, for who calls done later; more is false when nothing comes any more.
+func (b *outbox) take() (bytes []byte, ends []int, count int, more bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	bytes, ends, count = b.bytes, b.ends, b.count
+	b.bytes, b.ends, b.count = nil, nil, 0
+	return bytes, ends, count, !b.closed
+}
+
+// done gives back what take gave, to be used again unless it is large.
+func (b *outbox) done(bytes []byte, ends []int) {
+	b.ferry.queued.Add(-int64(len(bytes)))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.bytes == nil && cap(bytes) <= 64<<10 {
+		b.bytes, b.ends = bytes[:0], ends[:0]
+	}
+}
+
+// discard is called when nothing is taken any more, and returns how many datagrams are left.
+func (b *outbox) discard() int {
+	b.close()
+	bytes, ends, count, _ := b.take()
+	b.done(bytes, ends)
+	return count
+}
+
+// write writes what take gave to c; raw, each datagram by itself.
+func write(c net.Conn, bytes []byte, ends []int) error {
+	if ends == nil {
+		_, err := c.Write(bytes)
+		return err
+	}
+	at := 0
+	for _, end := range ends {
+		if end > at { // a write of nothing is nothing
+			if _, err := c.Write(bytes[at:end]); err != nil {
+				return err
+			}
+		}
+		at = end
+	}
+	return nil
+}
+
+// readStream calls f with what comes from c until it ends (io.EOF), it breaks or f returns an error.
+// While c is silent no memory waits for it.
+func (f *ferry) readStream(c net.Conn, most int, got func([]byte) error) error {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		b := make([]byte, min(most, 16<<10)) // a TLS record
+		for {
+			n, err := c.Read(b)
+			if n > 0 {
+				if err := got(b[:n]); err != nil {
+					return err
+				}
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var end error
+	err = raw.Read(func(fd uintptr) bool {
+		for {
+			b := <-f.pieces
+			n, err := syscall.Read(int(fd), b[:min(most, len(b))])
+			if n > 0 {
+				end = got(b[:n])
+			}
+			f.pieces <- b
+			switch {
+			case err == syscall.EAGAIN:
+				return false
+			case err == syscall.EINTR:
+			case err != nil:
+				end = err
+			case n == 0:
+				end = io.EOF
+			}
+			if end != nil {
+				return true
+			}
+		}
+	})
+	if end != nil {
+		return end
+	}
+	return err
+}
+
+// A streamWay carries datagrams into a stream, and what it says back.
+type streamWay struct {
+	r     *Relay
+	o     wayOptions
+	box   *outbox
+	ended context.Context // by end
+	stop  context.CancelFunc
+	hurry context.Context // in which the end is
+	cut   context.CancelFunc
+	conns sync.WaitGroup // readers
+}
+
+func (r *Relay) openStream(o wayOptions) *streamWay {
+	w := &streamWay{r: r, o: o, box: newOutbox(&r.ferry)}
+	w.ended, w.stop = context.WithCancel(context.Background())
+	w.hurry, w.cut = context.WithCancel(o.abandon)
+	o.all.Go(w.run)
+	return w
+}
+
+func (w *streamWay) send(ds []sock.Datagram) {
+	for _, d := range ds {
+		if err := w.box.put(w.r.Frame, d.Data); err != nil {
+			w.r.lose(1, fmt.Sprintf("%s: %v", w.o.to, err))
+		}
+	}
+}
+
+func (w *streamWay) end(hurry bool) {
+	w.box.close()
+	if hurry {
+		w.cut()
+	}
+	w.stop()
+}
+
+// lastWord is how long a stream whose session is over may take to take what waits for it.
+const lastWord = 5 * time.Second
+
+// run connects when there is something to say, and says it.
+func (w *streamWay) run() {
+	defer w.cut()
+	defer w.stop()
+	defer func() { w.r.lose(w.box.discard(), fmt.Sprintf("%s: %v", w.o.to, errOver)) }()
+	defer w.conns.Wait()
+	var link *streamLink
+	defer func() { link.close() }()
+	var pause time.Duration
+	for {
+		select {
+		case <-w.box.wake:
+		case <-link.over():
+			link.close()
+			link = nil
+			continue
+		}
+		bytes, ends, count, more := w.box.take()
+		if count > 0 && link.isOver() {
+			link.close()
+			link = nil
+		}
+		if count > 0 && link == nil {
+			var err error
+			if link, err = w.connect(); err != nil {
+				w.box.done(bytes, ends)
+				w.r.lose(count, err.Error())
+				if !more || w.o.ctx.Err() != nil {
+					return
+				}
+				pause = min(max(2*pause, 50*time.Millisecond), time.Second)
+				sleep(w.ended, pause/2+rand.N(pause/2))
+				continue
+			}
+			pause = 0
+		}
+		if count > 0 {
+			err := write(link.conn, bytes, ends)
+			w.box.done(bytes, ends)
+			if err != nil {
+				w.r.lose(count, fmt.Sprintf("%s: %v", w.o.to, sock.Reason(err)))
+				link.close()
+				link = nil
+			} else {
+				w.r.moved(len(bytes), w.o.reply)
+			}
+		}
+		if !more {
+			return
+		}
+	}
+}
+
+// connect makes the stream, and reads it.
+func (w *streamWay) connect() (*streamLink, error) {
+	var c net.Conn
+	var err error
+	done := func() {}
+	if w.o.reply {
+		c, err = w.r.dialOne(w.hurry, w.o.to, w.o.from, w.o.at)
+	} else {
+		var d *destination
+		c, d, done, err = w.r.dial(w.o.ctx, w.hurry, w.o.from, w.o.at)
+		if err == nil && c == nil {
+			done()
+			err = fmt.Errorf("%s: it takes datagrams", d) // the next session may go there
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	l := &streamLink{conn: c, ended: make(chan struct{})}
+	// Who takes nothing does not hold up the end for ever.
+	stopCut := context.AfterFunc(w.hurry, func() { c.SetWriteDeadline(time.Unix(1, 0)) })
+	stopEnd := context.AfterFunc(w.ended, func() {
+		if w.o.ctx.Err() == nil && w.hurry.Err() == nil {
+			c.SetWriteDeadline(time.Now().Add(lastWord))
+		}
+	})
+	l.done = func() {
+		stopCut()
+		stopEnd()
+		done()
+	}
+	w.conns.Go(func() {
+		defer close(l.ended)
+		err := w.read(c)
+		switch {
+		case err == io.EOF, errors.Is(err, net.ErrClosed), w.o.ctx.Err() != nil:
+		default:
+			w.r.Log("%s: %v", w.o.to, sock.Reason(err))
+		}
+	})
+	return l, nil
+}
+
+// read hands over what the stream says.
+func (w *streamWay) read(c net.Conn) error {
+	frames := deframer{frame: w.r.Frame, limit: w.r.MaxDatagram}
+	most := pieceSize
+	if w.r.Frame == Raw {
+		most = w.r.MaxDatagram
+	}
+	err := w.r.ferry.readStream(c, most, func(b []byte) error { return frames.feed(b, w.o.answer) })
+	if err == io.EOF {
+		if torn := frames.finish(w.o.answer); torn != nil {
+			err = torn
+		}
+	}
+	return err
+}
+
+// A streamLink is one connection of a streamWay; nil is none.
+type streamLink struct {
+	conn  net.Conn
+	ended chan struct{} // closed when nothing comes from it any more
+	done  func()
+	once  sync.Once
+}
+
+// over is closed when the other side has ended: a session has no half-closed state, so the whole
+// connection is, and the next datagram makes a new one.
+func (l *streamLink) over() <-chan struct{} {
+	if l == nil {
+		return nil
+	}
+	return l.ended
+}
+
+func (l *streamLink) isOver() bool {
+	select {
+	case <-l.over():
+		return true
+	default:
+		return false
+	}
+}
+
+// close closes the connection, and has what was written arrive.
+func (l *streamLink) close() {
+	if l == nil {
+		return
+	}
+	l.once.Do(func() {
+		if half, ok := l.conn.(interface{ CloseWrite() error }); ok {
+			_ = half.CloseWrite()
+		}
+		l.conn.Close()
+		l.done()
+	})
+}
+
+// A crossing is a client's stream that goes on in datagrams.
+type crossing struct {
+	r    *Relay
+	c    net.Conn
+	box  *outbox
+	seen atomic.Int64 // when something moved, since its beginning
+}
+
+func (x *crossing) run(ctx, abandon context.Context, d *destination) error {
+	r, c := x.r, x.c
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer c.Close()
+	name := sock.PeerName(c.RemoteAddr())
+	there, back := r.tap(name, d.String(), false), r.tap(d.String(), name, true)
+	defer there.end()
+	defer back.end()
+
+	began := time.Now()
+	touch := func() { x.seen.Store(int64(time.Since(began))) }
+	replies, err := x.openReplies(ctx, abandon, &all)
+	if err != nil {
+		sock.Abort(c)
+		return err
+	}
+	w, err := r.openWay(wayOptions{
+		ctx: ctx, abandon: abandon, to: d, from: c.RemoteAddr(), at: c.LocalAddr(), all: &all,
+		answer: func(ds []sock.Datagram) {
+			touch()
+			if d.dead() {
+				r.report(d, nil)
+			}
+			for _, a := range ds {
+				if back.datagram(abandon, a.Data) != nil {
+					return
+				}
+				if replies != nil {
+					continue
+				}
+				if err := x.box.put(r.Frame, a.Data); err != nil {
+					r.lose(1, fmt.Sprintf("%s: %v", name, err))
+				}
+			}
+			if replies != nil {
+				replies.send(ds)
+			}
+		},
+		broken: func(err error) { r.report(d, err) },
+	})
+	if err != nil {
+		r.report(d, err)
+		sock.Abort(c)
+		return err
+	}
+
+	read, wrote := make(chan error, 1), make(chan error, 1)
+	all.Go(func() {
+		frames := deframer{frame: r.Frame, limit: r.MaxDatagram}
+		most := pieceSize
+		if r.Frame == Raw {
+			most = r.MaxDatagram
+		}
+		send := func(ds []sock.Datagram) {
+			for _, a := range ds {
+				if there.datagram(abandon, a.Data) != nil {
+					return
+				}
+			}
+			w.send(ds)
+		}
+		err := r.ferry.readStream(c, most, func(b []byte) error {
+			touch()
+			return frames.feed(b, send)
+		})
+		if err == io.EOF {
+			if torn := frames.finish(send); torn != nil {
+				err = torn
+			}
+		}
+		read <- err
+	})
+	all.Go(func() { wrote <- x.write() })
+
+	err = x.wait(ctx, read, wrote, began)
+	// What came back is passed on, and then the stream ends.
+	w.end(false)
+	if replies != nil {
+		replies.end(false)
+	}
+	x.box.close()
+	stop := context.AfterFunc(abandon, func() { c.Close() })
+	defer stop()
+	if err != nil {
+		if errors.As(err, new(frameError)) {
+			r.Log("%s: %v", name, err)
+		}
+		sock.Abort(c)
+		return err
+	}
+	c.SetWriteDeadline(time.Now().Add(lastWord))
+	return <-wrote
+}
+
+// wait waits for the end: of ctx, of the stream, or that nothing has moved for too long.
+func (x *crossing) wait(ctx context.Context, read, wrote chan error, began time.Time) error {
+	r := x.r
+	limit := r.IdleTimeout
+	for {
+		var quiet <-chan time.Time
+		if limit > 0 {
+			left := limit - (time.Since(began) - time.Duration(x.seen.Load()))
+			if left <= 0 {
+				return nil
+			}
+			quiet = time.After(left)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-wrote:
+			wrote <- nil
+			return err
+		case err := <-read:
+			if err != io.EOF {
+				return err
+			}
+			// An answer may be on its way; that there are no more nobody says.
+			read = nil
+			if limit = r.UDPTimeout; r.HalfClosed > 0 {
+				limit = min(limit, r.HalfClosed)
+			}
+			x.seen.Store(int64(time.Since(began)))
+		case <-quiet:
+		}
+	}
+}
+
+// write writes what comes back to the client.
+func (x *crossing) write() error {
+	defer x.box.discard()
+	for {
+		<-x.box.wake
+		bytes, ends, count, more := x.box.take()
+		if count > 0 {
+			err := write(x.c, bytes, ends)
+			x.box.done(bytes, ends)
+			if err != nil {
+				return err
+			}
+			x.r.back.Add(int64(len(bytes)))
+		}
+		if !more {
+			return nil
+		}
+	}
+}
+
+func (x *crossing) openReplies(ctx, abandon context.Context, all *sync.WaitGroup) (way, error) {
+	if x.r.ReplyTo == nil {
+		return nil, nil
+	}
+	return x.r.openWay(wayOptions{
+		ctx: ctx, abandon: abandon, to: &destination{Endpoint: *x.r.ReplyTo}, from: x.c.RemoteAddr(), at: x.c.LocalAddr(), all: all, reply: true,
+	})
+}

@@ -1,0 +1,148 @@
+package relay
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+)
+
+// datagramEcho is a relay that sends back what comes, and its address.
+func datagramEcho(t *testing.T, listen string) string {
+	t.Helper()
+	r, stop := started(t, Options{Listen: endpoints(t, listen)[0], Echo: true, UDPTimeout: time.Minute, MaxSessions: 100, MaxDatagram: 65507, Frame: Len16})
+	t.Cleanup(stop)
+	c, err := net.Dial(r.Addr().Network(), r.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.Write([]byte("x"))
+	if _, err := c.Read(make([]byte, 1)); err != nil { // from now on it has all its goroutines
+		t.Fatal(err)
+	}
+	return r.Addr().String()
+}
+
+// Whatever clients do, in every crossing: when a relay has ended there is nothing left of it.
+func TestNothingIsLeftOfDatagrams(t *testing.T) {
+	udp, tcp := datagramEcho(t, "udp://127.0.0.1:0"), datagramEcho(t, "127.0.0.1:0")
+	for name, o := range map[string]Options{
+		"datagrams":           {Listen: endpoints(t, "udp://127.0.0.1:0")[0], Dests: endpoints(t, "udp://"+udp)},
+		"by name":             {Listen: endpoints(t, "udp://127.0.0.1:0")[0], Dests: endpoints(t, "udp://localhost:"+port(t, udp))},
+		"down":                {Listen: endpoints(t, "udp://127.0.0.1:0")[0], Dests: endpoints(t, "udp://127.0.0.1:1")},
+		"one is down":         {Listen: endpoints(t, "udp://127.0.0.1:0")[0], Dests: endpoints(t, "udp://127.0.0.1:1", "udp://"+udp), Balance: RoundRobin},
+		"to a stream":         {Listen: endpoints(t, "udp://127.0.0.1:0")[0], Dests: endpoints(t, tcp)},
+		"to a stream, down":   {Listen: endpoints(t, "udp://127.0.0.1:0")[0], Dests: endpoints(t, "127.0.0.1:1")},
+		"answers to a stream": {Listen: endpoints(t, "udp://127.0.0.1:0")[0], Dests: endpoints(t, "udp://"+udp), ReplyTo: &endpoints(t, tcp)[0]},
+		"from a stream":       {Listen: endpoints(t, "127.0.0.1:0")[0], Dests: endpoints(t, "udp://"+udp)},
+		"from a stream, down": {Listen: endpoints(t, "127.0.0.1:0")[0], Dests: endpoints(t, "udp://127.0.0.1:1")},
+	} {
+		o.UDPTimeout, o.MaxSessions, o.MaxDatagram, o.Frame, o.MaxConns = 50*time.Millisecond, 10, 65507, Len16, 100
+		t.Run(name, func(t *testing.T) {
+			goroutines, fds := runtime.NumGoroutine(), descriptors(t)
+			r, stop := started(t, o)
+			at := r.Addr()
+			var clients sync.WaitGroup
+			for range 15 {
+				clients.Go(func() {
+					for range 10 {
+						c, err := net.Dial(at.Network(), at.String())
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						for range 5 {
+							b := bytes.Repeat([]byte("x"), rand.IntN(2000))
+							if at.Network() == "tcp" {
+								b, _ = Len16.append(nil, b)
+							}
+							c.Write(b)
+						}
+						c.SetReadDeadline(time.Now().Add(time.Duration(rand.IntN(20)) * time.Millisecond))
+						c.Read(make([]byte, 65536))
+						c.Close()
+					}
+				})
+			}
+			clients.Wait()
+			for end := time.Now().Add(20 * time.Second); r.Counts().Peers != 0 && time.Now().Before(end); {
+				time.Sleep(5 * time.Millisecond)
+			}
+			if n := r.Counts(); n.Peers != 0 || n.Connects < 15 {
+				t.Errorf("%+v", n)
+			}
+			stop()
+			for _, d := range r.dests.all {
+				if n := d.clients.Load(); n != 0 {
+					t.Errorf("%s has %d clients", d, n)
+				}
+			}
+			if n := r.ferry.queued.Load(); n != 0 {
+				t.Errorf("%d bytes are in no queue", n)
+			}
+			if n := len(r.ferry.marks); n != 0 {
+				t.Errorf("%d sockets are known still", n)
+			}
+			for end := time.Now().Add(20 * time.Second); ; {
+				g, f := runtime.NumGoroutine(), descriptors(t)
+				if g <= goroutines && f <= fds {
+					break
+				}
+				if time.Now().After(end) {
+					buf := make([]byte, 1<<20)
+					t.Fatalf("%d goroutines, %d before; %d descriptors, %d before\n%s", g, goroutines, f, fds, buf[:runtime.Stack(buf, true)])
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+	}
+}
+
+func port(t *testing.T, addr string) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// A datagram costs no garbage of its own.
+func TestDatagramsAreNoGarbage(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("one by one here")
+	}
+	udp := datagramEcho(t, "udp://127.0.0.1:0")
+	r, stop := started(t, Options{Listen: endpoints(t, "udp://127.0.0.1:0")[0], Dests: endpoints(t, "udp://"+udp), UDPTimeout: time.Minute, MaxSessions: 10})
+	defer stop()
+	c, err := net.Dial("udp", r.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	b := make([]byte, 100)
+	const rounds = 2000
+	var before, after runtime.MemStats
+	for i := range rounds {
+		if i == rounds/10 {
+			runtime.ReadMemStats(&before)
+		}
+		if _, err := c.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Read(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	// Four times it is sent, and what sends comes from a pool that the race detector empties at random.
+	if got := after.Mallocs - before.Mallocs; got >= 6*rounds {
+		t.Errorf("%d allocations for %d datagrams", got, rounds)
+	}
+}

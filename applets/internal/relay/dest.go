@@ -1,0 +1,243 @@
+package relay
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sockbox/applets/internal/secret"
+	"sockbox/applets/internal/sock"
+)
+
+// A destination is one of those that clients are carried to.
+type destination struct {
+	Endpoint
+	clients atomic.Int64 // that it has now
+	down    atomic.Bool  // why is not nil
+
+	mu      sync.Mutex
+	why     error // it could not be reached the last time; nil: it could, or it was not tried
+	since   time.Time
+	probing bool
+}
+
+func (d *destination) dead() bool {
+	if !d.down.Load() {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.Datagram || time.Since(d.since) < forget
+}
+
+// forget is when one for datagrams is given another chance: there is no asking it.
+const forget = 10 * time.Second
+
+// destinations are all of them, with what is known of each.
+type destinations struct {
+	all    []*destination
+	next   atomic.Uint32   // for round-robin
+	ctx    context.Context // ends with the relay
+	probes sync.WaitGroup
+}
+
+// order returns those to be tried for one client, the best first: the dead ones come last, in the hope
+// that they have come back.
+func (r *Relay) order() []*destination {
+	all := r.dests.all
+	if len(all) == 1 {
+		return all
+	}
+	order := slices.Clone(all)
+	switch r.Balance {
+	case RoundRobin:
+		n := int(r.dests.next.Add(1)-1) % len(all)
+		order = append(append(order[:0], all[n:]...), all[:n]...)
+	case Least:
+		slices.SortStableFunc(order, func(a, b *destination) int { return cmp.Compare(a.clients.Load(), b.clients.Load()) })
+	}
+	slices.SortStableFunc(order, func(a, b *destination) int {
+		switch dead := a.dead(); {
+		case dead == b.dead():
+			return 0
+		case dead:
+			return 1
+		}
+		return -1
+	})
+	return order
+}
+
+// pick returns the destination for one more client, by Balance and health; nil where there is none. The
+// caller tells by report how it went.
+func (r *Relay) pick() *destination {
+	if len(r.dests.all) == 0 {
+		return nil
+	}
+	return r.order()[0]
+}
+
+// report says that d could be reached, with a nil err, or why not. One that cannot is tried again in the
+// background where there are others and it takes streams; else by the next client.
+func (r *Relay) report(d *destination, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	was := d.why
+	d.why = err
+	d.down.Store(err != nil)
+	if err != nil {
+		d.since = time.Now()
+	}
+	switch {
+	case err == nil && was != nil:
+		r.Log("%s: it can be reached again", d)
+	case err != nil && was == nil:
+		r.Log("%v", err)
+	case err != nil:
+		r.Note("%v", err)
+	}
+	if err != nil && !d.probing && !d.Datagram && len(r.dests.all) > 1 {
+		d.probing = true
+		r.dests.probes.Go(func() { r.probe(r.dests.ctx, d) })
+	}
+}
+
+// Revive has all destinations held for alive, until it shows that they are not.
+func (r *Relay) Revive() {
+	for _, d := range r.dests.all {
+		d.mu.Lock()
+		d.why = nil
+		d.down.Store(false)
+		d.mu.Unlock()
+	}
+}
+
+// A dead destination is probed every second at first, and then less often.
+const (
+	probeSoon = time.Second
+	probeLate = 10 * time.Second
+)
+
+// probe connects to d until that succeeds, and says nothing there.
+func (r *Relay) probe(ctx context.Context, d *destination) {
+	for pause := probeSoon; ; pause = min(pause*3/2, probeLate) {
+		if !sleep(ctx, pause*9/10+rand.N(pause/5)) {
+			return
+		}
+		c, err := sock.Dial(ctx, d.Addr, r.Dial)
+		if err == nil {
+			c.Close()
+		}
+		d.mu.Lock()
+		if err == nil || d.why == nil {
+			d.probing = false
+			d.mu.Unlock()
+			r.report(d, nil)
+			return
+		}
+		d.mu.Unlock()
+	}
+}
+
+// sleep tells whether it did, or ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// dial connects to a stream destination for the client at from, who came to our address at: with TLS,
+// key and PROXY header as the options say. It tries the destinations one after the other until abandon
+// ends, and waits for one as long as WaitBackend says, or ctx. The caller closes the connection, and then
+// calls done. The connection is nil where the destination is one for datagrams.
+func (r *Relay) dial(ctx, abandon context.Context, from, at net.Addr) (c net.Conn, d *destination, done func(), err error) {
+	end := time.Now().Add(r.WaitBackend)
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		for _, d = range r.order() {
+			if d.Stdout {
+				return r.stdout(), d, func() {}, nil
+			}
+			if !d.Datagram {
+				c, err = r.dialOne(abandon, d, from, at)
+				if abandon.Err() == nil {
+					r.report(d, err)
+				}
+			}
+			if d.Datagram || err == nil {
+				d.clients.Add(1)
+				return c, d, func() { d.clients.Add(-1) }, nil
+			}
+		}
+		if left := time.Until(end); left <= 0 || !sleep(ctx, min(pause, left)) {
+			return nil, nil, nil, err
+		}
+	}
+}
+
+func (r *Relay) dialOne(ctx context.Context, d *destination, from, at net.Addr) (net.Conn, error) {
+	c, err := sock.Dial(ctx, d.Addr, r.Dial)
+	if err != nil {
+		return nil, err
+	}
+	about := func(err error) error { return fmt.Errorf("%s: %w", d, sock.Reason(err)) }
+	if !d.TLS && !d.Key {
+		if err = r.tell(c, from, at); err != nil {
+			c.Close()
+			return nil, about(err)
+		}
+		return c, nil
+	}
+	if r.Dial.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.Dial.Timeout)
+		defer cancel()
+	}
+	if d.Key {
+		t, err := secret.Dial(ctx, c, r.Key, secret.ForRelay)
+		if err == nil {
+			err = r.tell(t, from, at) // where nobody else sees it
+		}
+		if err != nil {
+			c.Close()
+			return nil, about(err)
+		}
+		return t, nil
+	}
+	if err = r.tell(c, from, at); err == nil {
+		var config *tls.Config
+		if config, err = r.TLSDest(d.Host); err == nil {
+			t := tls.Client(c, config)
+			if err = t.HandshakeContext(ctx); err == nil {
+				return t, nil
+			}
+		}
+	}
+	c.Close()
+	return nil, about(err)
+}
+
+// tell tells a destination who the client is, with the PROXY protocol.
+func (r *Relay) tell(c net.Conn, from, at net.Addr) error {
+	if r.ProxyOut == 0 {
+		return nil
+	}
+	_, datagram := from.(*net.UDPAddr)
+	h := sock.ProxyHeader{Source: from, Dest: at, Datagram: datagram}
+	b, err := h.Append(nil, r.ProxyOut)
+	if err == nil {
+		_, err = c.Write(b)
+	}
+	return err
+}
