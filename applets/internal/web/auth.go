@@ -1,0 +1,4 @@
+package web
+
+// Users are those who may come in.
+type Users struct{}

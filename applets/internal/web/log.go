@@ -1,0 +1,4 @@
+package web
+
+// A Log is where requests are written down.
+type Log struct{}
