@@ -151,6 +151,7 @@ type master struct {
 
 	seq      int               // of the last daemon
 	skipped  map[string]string // why, by name: told once
+	refused  bool              // some daemon was, by the pool, and it is to be asked again
 	mu       sync.Mutex
 	daemons  map[string]*daemon     // by the name of their file
 	over     map[string]os.FileInfo // files whose daemon has ended
@@ -241,6 +242,14 @@ func (m *master) granted(d *daemon, why error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if why != nil {
+		if m.Watch { // it is asked again; there may be room then
+			m.refused = true
+			if m.skipped[d.file] != why.Error() {
+				m.skipped[d.file] = why.Error()
+				m.Log("%s: %v", d.file, why)
+			}
+			return
+		}
 		m.Log("%s: %v", d.file, why)
 		d.outcome.Failure, d.outcome.Code = why.Error(), 1
 		m.addRow(d, 0)

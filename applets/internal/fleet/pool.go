@@ -125,6 +125,9 @@ func Pool(ctx context.Context, o PoolOptions) error {
 	return err
 }
 
+// maxHost is the longest name of a host, RFC 1035's.
+const maxHost = 255
+
 var errEnding = errors.New("the pool is ending")
 
 type pool struct {
@@ -209,6 +212,9 @@ func (p *pool) listen(ctx context.Context) (net.Listener, error) {
 // listenData opens a port for one daemon.
 func (p *pool) listenData(ctx context.Context) (ln net.Listener, err error) {
 	a := sock.Addr{Net: "tcp", Host: p.Addr.Host}
+	if p.Addr.Net != "tcp" {
+		return nil, fmt.Errorf("%s: has no address for a port of its own", p.Addr)
+	}
 	if p.DataPorts == [2]int{} {
 		return sock.Listen(ctx, a, p.Listen)
 	}
@@ -415,7 +421,10 @@ func (s *session) serve(c net.Conn) {
 	t := newTalk(c)
 	c.SetDeadline(time.Time{})
 	// The end of accepting is not the session's.
-	stop := context.AfterFunc(s.p.ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(s.p.ctx, func() {
+		c.SetWriteDeadline(time.Now().Add(time.Second)) // an answer may be under way to a master that reads nothing
+		c.SetReadDeadline(time.Unix(1, 0))
+	})
 	defer stop()
 	s.p.mu.Lock()
 	old := s.talk
@@ -482,7 +491,7 @@ func (s *session) answer(t *talk, m message) error {
 	switch m.Type {
 	case "hello":
 		p.mu.Lock()
-		if s.host = m.Host; s.host == "" {
+		if s.host = m.Host[:min(len(m.Host), maxHost)]; s.host == "" {
 			s.host = sock.PeerName(s.peer)
 		}
 		p.mu.Unlock()

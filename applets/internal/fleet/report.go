@@ -10,6 +10,8 @@ import (
 	"sync"
 	"text/tabwriter"
 	"time"
+
+	"sockbox/applets/internal/text"
 )
 
 // A row is what is told about one daemon when all is over. The JSON names are stable.
@@ -59,8 +61,8 @@ func (r *report) add(w row) error {
 		return nil
 	}
 	// The columns of GNU parallel's --joblog, which there are programs for.
-	_, err := fmt.Fprintf(r.Joblog, "%d\t%s\t%.3f\t%.3f\t%d\t%d\t%d\t%s\t%s\n", w.seq, w.Host,
-		float64(w.Start.UnixMilli())/1000, w.Seconds, w.Bytes, 0, w.Code, cmp.Or(w.Signal, "0"), w.Daemon)
+	_, err := fmt.Fprintf(r.Joblog, "%d\t%s\t%.3f\t%.3f\t%d\t%d\t%d\t%s\t%s\n", w.seq, text.Printable(w.Host),
+		float64(w.Start.UnixMilli())/1000, w.Seconds, w.Bytes, 0, w.Code, cmp.Or(w.Signal, "0"), text.Printable(w.Daemon))
 	return err
 }
 
@@ -123,7 +125,7 @@ func (r *report) tell() error {
 	t := tabwriter.NewWriter(r.Out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "NAME\tHOST\tSTATUS\tTIME\tMESSAGES\tBYTES\tRESTARTS\tLEFT\t")
 	for _, w := range r.rows {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%.1fs\t%d\t%d\t%d\t%d\t\n", w.Name, w.Host, w.Status, w.Seconds, w.Messages, w.Bytes, w.Restarts, w.Left)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%.1fs\t%d\t%d\t%d\t%d\t\n", w.Name, text.Printable(w.Host), text.Printable(w.Status), w.Seconds, w.Messages, w.Bytes, w.Restarts, w.Left)
 	}
 	if r.dropped > 0 {
 		fmt.Fprintf(t, "(and %d before these)\n", r.dropped)

@@ -1,6 +1,13 @@
 package fleet
 
-import "os"
+import (
+	"os"
+	"time"
+)
+
+// askAgain is when the pool is asked for a daemon again that it had no room for; whenever one of ours
+// ends it is asked as well.
+const askAgain = 2 * time.Second
 
 // watch has files that come into the directory join, and stops those whose file goes, or is another one
 // now: that one is started when the old one has ended. It returns when the master is to end.
@@ -15,10 +22,16 @@ func (m *master) watch() error {
 		if err != nil {
 			return err
 		}
+		m.refused = false
 		if err := m.add(m.compare(files)); err != nil {
 			return err
 		}
+		var again <-chan time.Time
+		if m.refused {
+			again = time.After(askAgain)
+		}
 		select {
+		case <-again:
 		case <-changes:
 		case <-m.left:
 		case <-m.ctx.Done():

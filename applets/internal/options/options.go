@@ -304,3 +304,54 @@ func NoBuffer(err error, format string, args ...any) error {
 	}
 	return err
 }
+
+// ServerTLS is what applets that listen take to speak TLS with certificates.
+type ServerTLS struct{ tls sock.ServerTLS }
+
+// Declare declares the flags of t.
+func (t *ServerTLS) Declare(fs *pflag.FlagSet) {
+	fs.StringVar(&t.tls.Cert, "tls-cert", "", "speak TLS, with the certificate and its chain in `FILE` (PEM); a changed file is read again")
+	fs.StringVar(&t.tls.Key, "tls-key", "", "the certificate's private key is in `FILE` (default: with the certificate)")
+	fs.StringVar(&t.tls.ClientCA, "tls-client-ca", "", "take only clients with a certificate that one in `FILE` has signed")
+	fs.BoolVar(&t.tls.SelfSigned, "self-signed", false, "speak TLS with a certificate made now, and tell its fingerprint")
+}
+
+// Given tells whether TLS is wanted.
+func (t *ServerTLS) Given() bool { return t.tls.Cert != "" || t.tls.SelfSigned }
+
+// TLS returns what was asked for.
+func (t *ServerTLS) TLS() (sock.ServerTLS, error) {
+	switch {
+	case t.tls.Cert != "" && t.tls.SelfSigned:
+		return t.tls, cli.Usagef("--tls-cert and --self-signed exclude each other")
+	case t.tls.Cert == "" && t.tls.Key != "":
+		return t.tls, cli.Usagef("--tls-key needs --tls-cert")
+	case !t.Given() && t.tls.ClientCA != "":
+		return t.tls, cli.Usagef("--tls-client-ca needs --tls-cert or --self-signed")
+	}
+	return t.tls, nil
+}
+
+// ClientTLS is what applets that dial take to speak TLS with certificates.
+type ClientTLS struct{ tls sock.ClientTLS }
+
+// Declare declares the flags of t.
+func (t *ClientTLS) Declare(fs *pflag.FlagSet) {
+	fs.StringVar(&t.tls.CA, "tls-ca", "", "believe the server's certificate if one in `FILE` has signed it (default: those that the system trusts)")
+	fs.StringVar(&t.tls.Name, "tls-name", "", "ask for `NAME`, and believe a certificate for it (default: the host)")
+	fs.StringVar(&t.tls.Pin, "tls-pin", "", "believe the one certificate with `FINGERPRINT`, as --self-signed tells it")
+	fs.BoolVar(&t.tls.Insecure, "tls-insecure", false, "believe any certificate")
+	fs.StringVar(&t.tls.Cert, "tls-client-cert", "", "show the certificate in `FILE` to the server")
+	fs.StringVar(&t.tls.Key, "tls-client-key", "", "its private key is in `FILE` (default: with the certificate)")
+}
+
+// Given tells whether any of the flags was used.
+func (t *ClientTLS) Given() bool { return t.tls != sock.ClientTLS{} }
+
+// TLS returns what was asked for.
+func (t *ClientTLS) TLS() (sock.ClientTLS, error) {
+	if t.tls.Cert == "" && t.tls.Key != "" {
+		return t.tls, cli.Usagef("--tls-client-key needs --tls-client-cert")
+	}
+	return t.tls, nil
+}

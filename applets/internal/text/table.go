@@ -40,7 +40,7 @@ func (t *Table) Lines() []string {
 	for _, row := range t.Rows {
 		shown := make([]Cell, n)
 		for i, cell := range row {
-			shown[i] = Cell{printable(cell.Text), cell.Colour}
+			shown[i] = Cell{Printable(cell.Text), cell.Colour}
 		}
 		rows = append(rows, shown)
 	}
@@ -106,7 +106,7 @@ func (t *Table) widen(widths []int, over func() int) {
 		}
 		whole := utf8.RuneCountInString(c.Head)
 		for _, row := range t.Rows {
-			whole = max(whole, utf8.RuneCountInString(printable(row[i].Text)))
+			whole = max(whole, utf8.RuneCountInString(Printable(row[i].Text)))
 		}
 		for widths[i] < whole && over() < 0 {
 			widths[i]++
@@ -149,8 +149,8 @@ func cut(s string, n int) string {
 	return string(r[:head]) + "…" + string(r[len(r)-(n-1-head):])
 }
 
-// printable replaces what could move a cursor.
-func printable(s string) string {
+// Printable replaces what could move a cursor.
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
