@@ -20,21 +20,25 @@ type Options struct {
 	Dir     string // what is served where no host fits
 	Hosts   []Host // looked at in this order
 
-	Index     []string          // the names of files that stand for their folder
-	Listing   bool              // show what is in a folder without an index
-	Zip       bool              // a folder can be had as an archive
-	SPA       bool              // what does not exist is the root's index
-	WellKnown bool              // serve /.well-known/ (RFC 8615), the one name with a dot
-	Upload    bool              // PUT and the form of a listing, for those who are in Users
-	Types     map[string]string // media types by extension, as ".txt", before all others
-	MaxAge    time.Duration     // Cache-Control: max-age; negative: no-cache
+	Index         []string          // the names of files that stand for their folder
+	Listing       bool              // show what is in a folder without an index
+	Zip           bool              // a folder can be had as an archive
+	SPA           bool              // what does not exist is the root's index
+	WellKnown     bool              // serve /.well-known/ (RFC 8615), the one name with a dot
+	Upload        bool              // PUT and the form of a listing, for those who are in Users
+	Precompressed bool              // NAME.br, NAME.zst and NAME.gz are NAME, for those who take them
+	Types         map[string]string // media types by extension, as ".txt", before all others
+	Header        []Field           // said with every answer
+	Pages         map[int]string    // files below the root for answers of failure, by status
+	MaxAge        time.Duration     // Cache-Control: max-age; negative: no-cache
 
 	Users *Users // who may come in; nil: everybody
 	Realm string
 
-	Allow, Deny sock.AccessList // peers, as they are after Trust
-	Trust       sock.AccessList // proxies that are believed what they say of whom they speak for
-	Proxy       bool            // connections of Trust begin with the PROXY protocol's header
+	Allow, Deny sock.AccessList // peers, as they are after ProxyIn and Trust
+	ProxyIn     sock.AccessList // from there connections begin with the PROXY protocol's header
+	Trust       sock.AccessList // proxies that are believed what TrustField says of whom they speak for
+	TrustField  string          // "X-Forwarded-For" or "Forwarded"; the other one is not looked at
 
 	TLS *tls.Config
 	H2C bool // HTTP/2 without TLS, by prior knowledge
@@ -54,6 +58,9 @@ type Host struct {
 	Name string // "example.org", "*.example.org" for all below it, or ADDR:PORT, [V6]:PORT or :PORT
 	Dir  string
 }
+
+// A Field is one of an answer's head.
+type Field struct{ Name, Value string }
 
 // Limits bound what peers can make the server do and keep. Each has to be set; NewLimits are the
 // defaults.
