@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -55,8 +56,8 @@ var guardLink atomic.Pointer[os.File]
 // from it are gone, and tells how that one ended: the status to leave with, or the signal to
 // RaiseAgain.
 //
-// INT and TERM are requests to end, and HUP is; if background is false, a HUP that was inherited as
-// ignored stays so. The third request ends the inner process by SIGKILL, and End tells of the signal
+// INT and TERM are requests to end, and HUP is, but for HangupReloads; if background is false, a HUP
+// that was inherited as ignored stays so. The third request ends the inner process by SIGKILL, and End tells of the signal
 // that was the third request. USR1, USR2 and WINCH are passed on as they are. LISTEN_PID and
 // WATCHDOG_PID name the inner process if they named this one. Ctrl-Z stops the outer one only. The
 // end of ctx is a request too.
@@ -87,14 +88,6 @@ func guardedBy() (link *os.File, outer int) {
 	syscall.CloseOnExec(fd)
 	syscall.SetNonblock(fd, true)
 	return os.NewFile(uintptr(fd), "outer process"), outer
-}
-
-func requests(background bool) []os.Signal {
-	catch := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
-	if background || !signal.Ignored(syscall.SIGHUP) {
-		catch = append(catch, syscall.SIGHUP)
-	}
-	return catch
 }
 
 func guarded(ctx context.Context, link *os.File, outer int, background bool) *Guarded {
@@ -183,8 +176,11 @@ func guard(ctx context.Context, background bool) (End, error) {
 	defer link.Close()
 
 	asks := make(chan os.Signal, 8)
-	catch := requests(background)
-	signal.Notify(asks, append(catch, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH)...)
+	pass := []os.Signal{syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH}
+	if hangupReloads.Load() {
+		pass = append(pass, syscall.SIGHUP)
+	}
+	signal.Notify(asks, append(requests(background), pass...)...)
 	defer signal.Stop(asks)
 
 	// Descriptors that we have inherited have no mark to be closed and pass; so does the link's
@@ -240,7 +236,7 @@ func guard(ctx context.Context, background bool) (End, error) {
 		select {
 		case s := <-asks:
 			sig := s.(syscall.Signal)
-			if sig == syscall.SIGUSR1 || sig == syscall.SIGUSR2 || sig == syscall.SIGWINCH {
+			if slices.Contains(pass, s) {
 				inner.proc.Signal(sig)
 				continue
 			}

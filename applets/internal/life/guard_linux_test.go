@@ -96,6 +96,10 @@ func TestGuardInBackground(t *testing.T) {
 // that it has started, then each request. LIFE_HOW says more.
 func serveGuarded() {
 	how := os.Getenv("LIFE_HOW")
+	var reload <-chan os.Signal
+	if strings.Contains(how, "reload") {
+		reload = HangupReloads()
+	}
 	g, end, err := Guard(context.Background(), false)
 	if g == nil {
 		if err != nil {
@@ -126,6 +130,11 @@ func serveGuarded() {
 			}
 		}
 	}
+	go func() {
+		for range reload {
+			fmt.Println("reload")
+		}
+	}()
 	ask := make(chan os.Signal, 1)
 	signal.Notify(ask, syscall.SIGUSR1)
 	go func() {
@@ -325,6 +334,30 @@ func (s *service) anySignal() {
 		if alive(pid) {
 			s.Errorf("%d is alive", pid)
 		}
+	}
+}
+
+// Where HUP is the wish to read files again it is no request, also if it was inherited as ignored.
+func TestGuardReloads(t *testing.T) {
+	for _, ignored := range []string{"", `trap "" HUP; `} {
+		t.Run(ignored, func(t *testing.T) {
+			t.Parallel()
+			s := serve(t, "reload", func(cmd *exec.Cmd) {
+				exe, err := os.Executable()
+				if err != nil {
+					t.Fatal(err)
+				}
+				cmd.Path, cmd.Args = "/bin/bash", []string{"bash", "-c", ignored + `exec "$0"`, exe}
+			})
+			for range 4 {
+				s.cmd.Process.Signal(syscall.SIGHUP)
+				s.says("reload")
+			}
+			s.asked(0)
+			s.cmd.Process.Signal(syscall.SIGTERM)
+			s.says("first")
+			s.ends(0)
+		})
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -30,10 +31,7 @@ type Stop struct {
 func CatchSignals(ctx context.Context, background bool) *Stop {
 	s := &Stop{hurry: make(chan struct{}), signal: make(chan os.Signal, 3)}
 	s.ctx, s.cancel = context.WithCancel(ctx)
-	catch := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
-	if background || !signal.Ignored(syscall.SIGHUP) {
-		catch = append(catch, syscall.SIGHUP)
-	}
+	catch := requests(background)
 	ignored := map[os.Signal]bool{}
 	for _, sig := range catch {
 		ignored[sig] = signal.Ignored(sig)
@@ -84,4 +82,26 @@ func (s *Stop) ask(now bool) int {
 		close(s.hurry)
 	}
 	return s.asked
+}
+
+// requests are the signals that ask for the end.
+func requests(background bool) []os.Signal {
+	catch := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !hangupReloads.Load() && (background || !signal.Ignored(syscall.SIGHUP)) {
+		catch = append(catch, syscall.SIGHUP)
+	}
+	return catch
+}
+
+var hangupReloads atomic.Bool
+
+// HangupReloads makes HUP the wish that files be opened or read again, as services that people
+// reach over the network have it, in place of a request to end; one that was inherited as ignored is
+// that wish too. It is called once, before CatchSignals or Guard, whose outer process passes HUP on.
+// A wish that comes before the last one was received is the same wish.
+func HangupReloads() <-chan os.Signal {
+	hangupReloads.Store(true)
+	wish := make(chan os.Signal, 1)
+	signal.Notify(wish, syscall.SIGHUP)
+	return wish
 }
