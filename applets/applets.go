@@ -28,6 +28,7 @@ var All = []*cli.Applet{
 	poolApplet,
 	masterApplet,
 	initApplet,
+	wwwApplet,
 	pingApplet,
 	waitApplet,
 }

@@ -202,9 +202,6 @@ func (s *site) same(e *entry) bool {
 	if now, ok := stampOf(descriptor(f)); !ok || now != e.stamp {
 		return false
 	}
-	if !s.o.Precompressed {
-		return true
-	}
 	for enc := range identity {
 		v := e.variants[enc].Load()
 		found := v != nil && v.file != nil
@@ -248,9 +245,7 @@ func (s *site) load(name string) (*entry, error) {
 	small := compressible(e.media)
 	e.gzips = small && v.size >= gzipLeast
 	e.vary = small
-	if s.o.Precompressed {
-		s.siblings(e)
-	}
+	s.siblings(e)
 	for i := range e.variants {
 		if v := e.variants[i].Load(); v != nil {
 			e.describe(v, encoding(i))

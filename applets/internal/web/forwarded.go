@@ -12,7 +12,7 @@ import (
 // client, and what stands before that, anybody may have written. A list that is broken ends where it is.
 func (s *Server) forwarded(h http.Header, p *peer) {
 	var hops []hop
-	if s.o.TrustField == "Forwarded" {
+	if s.o.Forwarded {
 		hops = parseForwarded(joined(h, "Forwarded"))
 	} else {
 		for item := range strings.SplitSeq(joined(h, "X-Forwarded-For"), ",") {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -34,8 +35,7 @@ type Server struct {
 	zips    chan struct{}
 
 	closing  atomic.Bool
-	done     chan struct{} // closed when nobody waits any longer
-	requests sync.RWMutex  // read-locked by each that net/http has
+	requests sync.RWMutex // read-locked by each that net/http has
 
 	mu      sync.Mutex
 	conns   map[*conn]struct{}
@@ -46,7 +46,7 @@ type Server struct {
 
 // New makes a server of o. It opens the folders, which Run closes, and listens nowhere yet.
 func New(o Options) (_ *Server, err error) {
-	s := &Server{o: o, done: make(chan struct{}), conns: map[*conn]struct{}{}, from: map[netip.Addr]int{}, zips: make(chan struct{}, 2)}
+	s := &Server{o: o, conns: map[*conn]struct{}{}, from: map[netip.Addr]int{}, zips: make(chan struct{}, 2)}
 	s.room = sync.NewCond(&s.mu)
 	defer func() {
 		if err != nil {
@@ -77,7 +77,7 @@ func New(o Options) (_ *Server, err error) {
 		ConnContext:                  connContext,
 		ConnState:                    connState,
 	}
-	s.shelf = &shelf{ready: make(chan net.Conn), gone: s.done}
+	s.shelf = &shelf{ready: make(chan net.Conn), gone: make(chan struct{})}
 	return s, nil
 }
 
@@ -129,7 +129,7 @@ func (s *Server) close() {
 // Run listens and serves until ctx ends, and then until the requests under way are answered,
 // Limits.Linger has passed or hurry is closed. What comes by reload has the log opened and the users
 // read anew; certificates look after themselves. When it returns nothing is left.
-func (s *Server) Run(ctx context.Context, hurry <-chan struct{}, reload <-chan struct{}) (err error) {
+func (s *Server) Run(ctx context.Context, hurry <-chan struct{}, reload <-chan os.Signal) (err error) {
 	defer s.close()
 	var listeners []net.Listener
 	var packets []net.PacketConn
@@ -164,6 +164,11 @@ func (s *Server) Run(ctx context.Context, hurry <-chan struct{}, reload <-chan s
 		}
 	}
 
+	if s.o.Upload {
+		for _, at := range s.sites {
+			at.sweep()
+		}
+	}
 	g := life.NewGroup(ctx)
 	var serving sync.WaitGroup
 	serving.Go(func() { s.http.Serve(s.shelf) })
@@ -229,7 +234,6 @@ func (s *Server) drain(hurry <-chan struct{}) {
 		}
 	})
 	err := s.http.Shutdown(ctx)
-	close(s.done)
 	left := 0
 	s.each(func(c *conn) {
 		left++
@@ -458,6 +462,7 @@ func (s *Server) gone(c *conn) {
 // A shelf is a listener for net/http: what it accepts was put there.
 type shelf struct {
 	ready chan net.Conn
+	once  sync.Once
 	gone  chan struct{} // closed when nobody accepts any more
 }
 
@@ -479,7 +484,12 @@ func (l *shelf) Accept() (net.Conn, error) {
 	}
 }
 
-func (l *shelf) Close() error   { return nil }
+// Close is called by net/http, before it waits for what it has accepted.
+func (l *shelf) Close() error {
+	l.once.Do(func() { close(l.gone) })
+	return nil
+}
+
 func (l *shelf) Addr() net.Addr { return &net.TCPAddr{} }
 
 // addrOf is the zero Addr where a has no IP address.

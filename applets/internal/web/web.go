@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"sockbox/applets/internal/sock"
@@ -20,25 +21,24 @@ type Options struct {
 	Dir     string // what is served where no host fits
 	Hosts   []Host // looked at in this order
 
-	Index         []string          // the names of files that stand for their folder
-	Listing       bool              // show what is in a folder without an index
-	Zip           bool              // a folder can be had as an archive
-	SPA           bool              // what does not exist is the root's index
-	WellKnown     bool              // serve /.well-known/ (RFC 8615), the one name with a dot
-	Upload        bool              // PUT and the form of a listing, for those who are in Users
-	Precompressed bool              // NAME.br, NAME.zst and NAME.gz are NAME, for those who take them
-	Types         map[string]string // media types by extension, as ".txt", before all others
-	Header        []Field           // said with every answer
-	Pages         map[int]string    // files below the root for answers of failure, by status
-	MaxAge        time.Duration     // Cache-Control: max-age; negative: no-cache
+	Index     []string          // the names of files that stand for their folder
+	Listing   bool              // show what is in a folder without an index
+	Zip       bool              // a folder can be had as an archive
+	SPA       bool              // what does not exist is the root's index
+	WellKnown bool              // serve /.well-known/ (RFC 8615), the one name with a dot
+	Upload    bool              // PUT and the form of a listing, for those who are in Users
+	Types     map[string]string // media types by extension, as ".txt", before all others
+	Header    []Field           // said with every answer
+	Pages     map[int]string    // files below the root for answers of failure, by status
+	MaxAge    time.Duration     // Cache-Control: max-age; negative: no-cache
 
 	Users *Users // who may come in; nil: everybody
 	Realm string
 
 	Allow, Deny sock.AccessList // peers, as they are after ProxyIn and Trust
 	ProxyIn     sock.AccessList // from there connections begin with the PROXY protocol's header
-	Trust       sock.AccessList // proxies that are believed what TrustField says of whom they speak for
-	TrustField  string          // "X-Forwarded-For" or "Forwarded"; the other one is not looked at
+	Trust       sock.AccessList // proxies that are believed what X-Forwarded-For says of whom they speak for
+	Forwarded   bool            // they say it by Forwarded (RFC 7239), and the other is not looked at
 
 	TLS *tls.Config
 	H2C bool // HTTP/2 without TLS, by prior knowledge
@@ -61,6 +61,25 @@ type Host struct {
 
 // A Field is one of an answer's head.
 type Field struct{ Name, Value string }
+
+// FieldName tells whether a field may be called name.
+func FieldName(name string) bool { return isToken([]byte(name)) }
+
+// FieldValue tells whether a field may have that value.
+func FieldValue(value string) bool {
+	for i := range len(value) {
+		if c := value[i]; c < ' ' || c == 0x7f {
+			return false
+		}
+	}
+	return value == strings.TrimSpace(value)
+}
+
+// CheckHost tells what is wrong with the name of a Host.
+func CheckHost(name string) error {
+	_, err := parseHost(name)
+	return err
+}
 
 // Limits bound what peers can make the server do and keep. Each has to be set; NewLimits are the
 // defaults.
