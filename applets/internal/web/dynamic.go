@@ -2,8 +2,6 @@ package web
 
 import (
 	"context"
-	"io"
-	"net"
 	"net/http"
 )
 
@@ -19,9 +17,3 @@ type dynamic interface {
 	// there is no more patience.
 	close(ctx context.Context) error
 }
-
-func newDynamic(o DynamicOptions, local http.Handler, errors io.Writer, tell func(string, ...any)) (dynamic, error) {
-	return nil, nil
-}
-
-func (s *Server) serveUDP(ctx context.Context, pc net.PacketConn) error { return nil }

@@ -1,0 +1,132 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"time"
+
+	"sockbox/applets/internal/sock"
+)
+
+const (
+	maxCalls    = 256             // requests at once; the server has a limit of its own, and a queue
+	callTimeout = 5 * time.Second // for the connection
+)
+
+// fastcgiAddr tells an address from the name of a program: unix:PATH, @NAME, HOST:PORT, and
+// tcp:HOST:PORT or tcp://HOST:PORT.
+func fastcgiAddr(s string) (a sock.Addr, ok bool, err error) {
+	switch rest, tcp := strings.CutPrefix(s, "tcp:"); {
+	case strings.HasPrefix(s, "unix:"), s[0] == '@':
+		a, err = sock.ParseAddr(s)
+	case tcp:
+		a, err = sock.ParseAddr("tcp://" + strings.TrimPrefix(rest, "//"))
+	case !strings.Contains(s, "/") && strings.Contains(s, ":"):
+		a, err = sock.ParseAddr(s)
+	default:
+		return a, false, nil
+	}
+	if err == nil && a.Net == "tcp" && (a.Host == "" || a.Port == 0) {
+		err = fmt.Errorf("%s: a FastCGI server is at HOST:PORT or unix:PATH", s)
+	}
+	return a, true, err
+}
+
+// call has a FastCGI server answer.
+func (x *exchange) call() error {
+	if err := x.enter(x.r.Context(), x.calls); err != nil {
+		return err
+	}
+	defer func() { <-x.calls }()
+	conn, err := x.dial()
+	if err != nil {
+		return err
+	}
+	defer conn.Close() // if the script has not ended by then, that is how it is told
+
+	stderr := errorLines{log: x.errors, script: x.script.file}
+	defer stderr.end()
+	from := &fcgiReader{from: conn, errors: stderr.add}
+	x.wake = func() { from.SetReadDeadline(longAgo) }
+
+	b := appendParams(appendBegin(nil), environment(&x.o, x.r, x.script, x.peer, x.body.length, false))
+	b = appendStream(b, fcgiStdin, x.body.memory)
+	if x.body.file != nil {
+		x.body.stream = x.body.file
+	}
+	if x.body.stream == nil {
+		b = appendRecordHeader(b, fcgiStdin, 0)
+	}
+	fed := make(chan struct{})
+	go func() {
+		defer close(fed)
+		// A server that does not want it all may have answered already: the reader knows more.
+		if _, err := conn.Write(b); err == nil && x.body.stream != nil {
+			x.streamRecords(conn)
+		}
+	}()
+	err = x.relay(from)
+	conn.SetWriteDeadline(longAgo)
+	if x.body.file == nil {
+		x.letBodyGo(fed)
+	}
+	<-fed
+	if errors.Is(err, errOverloaded) && !x.answering {
+		return &refused{http.StatusServiceUnavailable, err}
+	}
+	return err
+}
+
+func (x *exchange) dial() (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(x.r.Context(), waitForSlot)
+	defer cancel()
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
+		conn, err := sock.Dial(ctx, x.fastcgi, sock.DialOptions{Timeout: callTimeout})
+		switch {
+		case err == nil:
+			return conn, nil
+		case x.r.Context().Err() != nil:
+			return nil, &refused{0, errGone}
+		case ctx.Err() != nil:
+			return nil, &refused{http.StatusServiceUnavailable, err}
+		case errors.Is(err, syscall.EAGAIN): // a unix socket whose queue is full
+		default:
+			return nil, &refused{http.StatusBadGateway, err}
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// streamRecords sends the body as it comes.
+func (x *exchange) streamRecords(to io.Writer) {
+	b := blocks.Get().(*[blockSize]byte)
+	defer blocks.Put(b)
+	for {
+		// read behind where the header goes, and so that one record holds it
+		n, err := x.body.stream.Read(b[fcgiHeader : fcgiHeader+32<<10])
+		if n > 0 {
+			appendRecordHeader(b[:0], fcgiStdin, n)
+			if _, err := to.Write(b[:fcgiHeader+n]); err != nil {
+				return
+			}
+			x.progress()
+		}
+		switch {
+		case err == io.EOF:
+			to.Write(appendRecordHeader(nil, fcgiStdin, 0))
+			return
+		case err != nil:
+			x.halt(refuseBody(err))
+			return
+		}
+	}
+}
