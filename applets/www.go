@@ -72,6 +72,7 @@ www --listen 127.0.0.1:9999 --listing /tmp/site & sockbox wait 9999; curl -s htt
 		w.headerSize = int64(w.limits.HeaderSize)
 		w.dynamic = web.DynamicOptions{Timeout: 60 * time.Second, Grace: 2 * time.Second, Procs: 40}
 		fs.StringArrayVarP(&w.listen, "listen", "l", []string{":8080"}, "take connections at `ENDPOINT` (may be given more than once)")
+		fs.BoolVar(&w.o.UDPAnywhere, "udp-anywhere", false, "answer datagrams that come from other machines, and may name anybody as their sender")
 		fs.BoolVar(&w.printPort, "print-port", false, "print the port of each, in a line of its own, when it can be used")
 		fs.StringVar(&w.mode, "mode", w.mode, "make a unix socket with the permissions `MODE`, in octal")
 		fs.StringArrayVar(&w.hosts, "host", nil, "serve another folder to who asks for NAME: `NAME=DIR` (may be given more than once)")
@@ -160,6 +161,9 @@ func (w *www) run(ctx context.Context, c *cli.Call) error {
 			return cli.Exit(end.Code, nil)
 		}
 		if err != nil {
+			return err
+		}
+		if err := guarded.LeaveGroup(); err != nil {
 			return err
 		}
 		stop = guarded.Stop

@@ -150,6 +150,9 @@ func (s *Server) Run(ctx context.Context, hurry <-chan struct{}, reload <-chan o
 				return err
 			}
 			packets, at = append(packets, p), append(at, p.LocalAddr())
+			if err := checkUDP(p.LocalAddr(), s.o.UDPAnywhere); err != nil {
+				return err
+			}
 			continue
 		}
 		l, err := sock.Listen(ctx, a, s.o.Sockets)

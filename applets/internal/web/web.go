@@ -16,10 +16,11 @@ import (
 
 // Options are what a server is made of. The zero value of each field leaves its feature out.
 type Options struct {
-	Listen  []sock.Addr // where it listens: tcp, unix, fd, or udp for UDP's form of it
-	Sockets sock.ListenOptions
-	Dir     string // what is served where no host fits
-	Hosts   []Host // looked at in this order
+	Listen      []sock.Addr // where it listens: tcp, unix, fd, or udp for UDP's form of it
+	Sockets     sock.ListenOptions
+	UDPAnywhere bool   // take datagrams from other machines too
+	Dir         string // what is served where no host fits
+	Hosts       []Host // looked at in this order
 
 	Index     []string          // the names of files that stand for their folder
 	Listing   bool              // show what is in a folder without an index
