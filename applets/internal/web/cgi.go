@@ -107,7 +107,7 @@ func newDynamic(o DynamicOptions, local http.Handler, stderr io.Writer, tell fun
 				g.php, err = filepath.Abs(g.php)
 			}
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", o.PHP, errors.Unwrap(err))
+				return nil, fmt.Errorf("%s: %w", o.PHP, sock.Reason(errors.Unwrap(err)))
 			}
 		}
 	}
