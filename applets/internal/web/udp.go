@@ -34,7 +34,7 @@ func checkUDP(local net.Addr, anywhere bool) error {
 	if anywhere || ok && a.IP.IsLoopback() {
 		return nil
 	}
-	return fmt.Errorf("udp://%v: answers would go to any machine that a datagram names as its sender", local)
+	return fmt.Errorf("udp://%v: answers would go to any machine that a datagram names as its sender (see --udp-anywhere)", local)
 }
 
 // serveUDP answers until ctx ends, which ends requests under way too. It does not close pc.
