@@ -228,7 +228,7 @@ var mayImport = map[string][]string{
 	"applets/internal/bind":      {"sockbox/buffer", "sockbox/buffer/link", internal + "life", internal + "sock", internal + "secret"},
 	"applets/internal/cli":       {internal + "life", "github.com/spf13/pflag", "github.com/mattn/go-isatty"},
 	"applets/internal/docs":      {internal + "cli", "github.com/spf13/pflag"},
-	"applets/internal/fleet":     {internal + "bind", internal + "life", internal + "sock", internal + "secret", "sockbox/buffer", "sockbox/buffer/link"},
+	"applets/internal/fleet":     {internal + "bind", internal + "life", internal + "sock", internal + "secret", internal + "text", "sockbox/buffer", "sockbox/buffer/link"},
 	"applets/internal/icmp":      {internal + "sock", "golang.org/x/..."},
 	"applets/internal/launch":    {internal + "life", internal + "sock", internal + "secret"},
 	"applets/internal/life":      {"golang.org/x/..."},

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"os"
+	"os/signal"
 	"syscall"
 )
 
@@ -15,6 +16,7 @@ func diePipe() {
 		return
 	}
 	r.Close()
+	signal.Reset(syscall.SIGPIPE) // it may have been caught, see life.CatchPipe
 	syscall.Close(1)
 	// dup gives the lowest number that is free. Where somebody was quicker it is another's
 	// descriptor, which is not to be written to.

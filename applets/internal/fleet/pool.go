@@ -62,6 +62,7 @@ func (p *pool) firstTime(plain bool) time.Duration {
 // read, or until it is asked to end.
 func Pool(ctx context.Context, o PoolOptions) error {
 	stop := life.CatchSignals(ctx, false)
+	life.CatchPipe() // masters are to be told
 	p := &pool{
 		PoolOptions: o, gate: secret.NewGate(), report: report{JSON: o.JSON, Out: o.Out},
 		inputs: map[secret.TicketID]*input{}, sessions: map[secret.TicketID]*session{}, changed: make(chan struct{}, 1),

@@ -52,6 +52,10 @@ func CatchSignals(ctx context.Context, background bool) *Stop {
 	return s
 }
 
+// CatchPipe has a write to a stdout that nobody reads any more fail with EPIPE, where SIGPIPE would end
+// the process before it could take leave of anybody.
+func CatchPipe() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
+
 // Context ends with the first request.
 func (s *Stop) Context() context.Context { return s.ctx }
 

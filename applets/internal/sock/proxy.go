@@ -185,8 +185,6 @@ func unixName(raw []byte) string {
 	return string(path)
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // checkTLVs walks the extensions, which begin at from in the header, and checks the sum if there is one:
 // a receiver must, says the text.
 func checkTLVs(header []byte, from int) error {
@@ -203,6 +201,7 @@ func checkTLVs(header []byte, from int) error {
 			if size != 4 {
 				return fmt.Errorf("the PROXY header's checksum has %d bytes, not 4", size)
 			}
+			castagnoli := crc32.MakeTable(crc32.Castagnoli) // not at start-up, which it would lengthen for all
 			sum := crc32.Update(0, castagnoli, header[:value])
 			sum = crc32.Update(sum, castagnoli, make([]byte, 4)) // it was made with zeros in its own place
 			sum = crc32.Update(sum, castagnoli, header[value+4:])

@@ -165,7 +165,7 @@ func (s *Server) route(w *response, r *http.Request, p *peer) {
 		user, status := s.guard.user(r, users, p)
 		if status != 0 {
 			if status == http.StatusUnauthorized {
-				w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Basic realm=%q, charset="UTF-8"`, s.o.Realm))
+				w.Header()["WWW-Authenticate"] = []string{fmt.Sprintf(`Basic realm=%q, charset="UTF-8"`, s.o.Realm)}
 			} else {
 				w.Header().Set("Retry-After", "1")
 			}

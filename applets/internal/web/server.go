@@ -531,6 +531,9 @@ type host struct {
 // parseHost reads the forms that Host.Name has.
 func parseHost(name string) (host, error) {
 	bad := fmt.Errorf("%q is no host: a name, *.NAME, ADDR:PORT or :PORT", name)
+	if ip, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
+		return host{name: ip.String()}, nil
+	}
 	if port, ok := strings.CutPrefix(name, ":"); ok {
 		n, ok := parseCount(port)
 		if !ok || n < 1 || n > 65535 {
@@ -548,9 +551,6 @@ func parseHost(name string) (host, error) {
 	text = strings.TrimSuffix(strings.ToLower(text), ".")
 	if text == "" || text == "." {
 		return host{}, bad
-	}
-	if ip, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
-		return host{name: ip.String()}, nil
 	}
 	for _, c := range []byte(text) {
 		switch {
