@@ -44,8 +44,8 @@ func (c *conn) serve() {
 			verdict, used = parseHead(b.in[:n], &h)
 		}
 		if verdict == partial && n < readSize {
-			if n > 0 && c.idle.Load() != 0 { // the first bytes of a head: the rest is due
-				c.idle.Store(0)
+			if n > 0 && !c.begun.Load() { // the first bytes of a head: the rest is due
+				c.begun.Store(true)
 				c.Conn.SetReadDeadline(time.Now().Add(limits.Header))
 				moved = time.Time{}
 			}
@@ -61,6 +61,7 @@ func (c *conn) serve() {
 			continue
 		}
 		c.idle.Store(0)
+		c.begun.Store(false)
 		if verdict != simple {
 			break
 		}

@@ -218,7 +218,7 @@ func (s *Server) drain(hurry <-chan struct{}) {
 		}
 	}()
 	s.each(func(c *conn) {
-		if c.idle.Load() != 0 {
+		if c.idle.Load() != 0 && !c.begun.Load() {
 			c.wake()
 		}
 	})
@@ -322,13 +322,14 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 	defer stop()
 	pause := acceptPause
 	for {
-		if !s.wait() {
-			return nil
-		}
 		c, err := l.Accept()
 		switch {
 		case err == nil:
 			pause = acceptPause
+			if !s.wait() {
+				c.Close()
+				return nil
+			}
 			s.take(c)
 		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 			return nil
@@ -350,11 +351,12 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 
 const acceptPause = 5 * time.Millisecond
 
-// wait waits until there is room for one more connection: when all are taken, the one that has been
-// idle for longest is closed, and where none is idle the next waits in the kernel. It is false when
-// the server ends.
+// wait makes room for one more connection. When all are taken, the one is closed that has waited for
+// its request for longest, and where none waits, so does the new one. It is false when the server
+// ends.
 func (s *Server) wait() bool {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for len(s.conns) >= s.o.Limits.Conns && !s.closing.Load() {
 		s.mu.Unlock()
 		closed := s.closeIdle()
@@ -366,7 +368,6 @@ func (s *Server) wait() bool {
 			t.Stop()
 		}
 	}
-	defer s.mu.Unlock()
 	return !s.closing.Load()
 }
 
