@@ -37,6 +37,8 @@ var Sources = []Protocol{
 	{"The channel that proves a key", "applets/internal/secret/channel.go", "The channel: "},
 	{"Triggers", "applets/internal/trigger/trigger.go", "The wire of a trigger. "},
 	{"Pool and master", "applets/internal/fleet/wire.go", "The wire of a pool. "},
+	{"Scripts of www", "applets/internal/web/cgi.go", "What a script can count on"},
+	{"HTTP over UDP", "applets/internal/web/udp.go", "HTTP over UDP, "},
 }
 
 // protocolsPage is sockbox-protocols(7).

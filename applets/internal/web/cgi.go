@@ -37,8 +37,9 @@ import (
 //	6.3.4   fields about the connection are the server's, and dropped
 //	7.2     a script starts in its folder; it is never run by a shell
 //
-// A script's answer ends when it closes its output, or ends. Then what it has started is ended:
-// its process group, and whatever else descends from it.
+// A script's answer ends when it ends, or closes its output; then it may work on for as long as it may
+// be silent (--cgi-timeout). When it has ended, what it has started is ended too: its process group,
+// and whatever else descends from it. What is to outlive a request is to be started by something else.
 //
 // The same is so for PHP. By php-cgi it is a script whose program is PHP; by FastCGI the processes
 // are somebody else's.
@@ -107,7 +108,7 @@ func newDynamic(o DynamicOptions, local http.Handler, stderr io.Writer, tell fun
 				g.php, err = filepath.Abs(g.php)
 			}
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", o.PHP, errors.Unwrap(err))
+				return nil, fmt.Errorf("%s: %w", o.PHP, sock.Reason(errors.Unwrap(err)))
 			}
 		}
 	}

@@ -19,6 +19,15 @@ const (
 	callTimeout = 5 * time.Second // for the connection
 )
 
+// StartsPHP tells whether php, as it is in DynamicOptions, is a program to be started, and not a server.
+func StartsPHP(php string) bool {
+	if php == "" {
+		return false
+	}
+	_, server, _ := fastcgiAddr(php)
+	return !server
+}
+
 // fastcgiAddr tells an address from the name of a program: unix:PATH, @NAME, HOST:PORT, and
 // tcp:HOST:PORT or tcp://HOST:PORT.
 func fastcgiAddr(s string) (a sock.Addr, ok bool, err error) {

@@ -184,6 +184,10 @@ func (s *Server) route(w *response, r *http.Request, p *peer) {
 		defer e.release()
 	}
 	if t.kind == aScript && s.dynamic != nil {
+		if r.ContentLength > s.o.Limits.BodySize { // before it has begun to answer
+			s.fail(w, r, at, http.StatusRequestEntityTooLarge, "")
+			return
+		}
 		s.bound(w, r)
 		s.dynamic.serve(w, r, t.script, *p)
 		return

@@ -257,6 +257,13 @@ func (s *Server) drain(hurry <-chan struct{}) {
 	}()
 	ending, stop := context.WithTimeout(context.Background(), s.o.Dynamic.Grace+time.Second)
 	defer stop()
+	go func() {
+		select {
+		case <-hurry:
+			stop()
+		case <-ending.Done():
+		}
+	}()
 	if s.dynamic != nil {
 		select {
 		case <-gone:

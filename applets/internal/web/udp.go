@@ -34,11 +34,10 @@ func checkUDP(local net.Addr, anywhere bool) error {
 	if anywhere || ok && a.IP.IsLoopback() {
 		return nil
 	}
-	return fmt.Errorf("udp://%v: answers would go to any machine that a datagram names as its sender", local)
+	return fmt.Errorf("udp://%v: answers would go to any machine that a datagram names as its sender (see --udp-anywhere)", local)
 }
 
-// serveUDP answers until ctx ends, and then until the requests under way are answered. It does not
-// close pc.
+// serveUDP answers until ctx ends, which ends requests under way too. It does not close pc.
 func (s *Server) serveUDP(ctx context.Context, pc net.PacketConn) error {
 	stop := context.AfterFunc(ctx, func() { pc.SetReadDeadline(longAgo) })
 	defer stop()
@@ -67,15 +66,15 @@ func (s *Server) serveUDP(ctx context.Context, pc net.PacketConn) error {
 		case busy <- struct{}{}:
 			all.Go(func() {
 				defer func() { <-busy }()
-				s.answerUDP(pc, from, r)
+				s.answerUDP(ctx, pc, from, r)
 			})
 		default:
 		}
 	}
 }
 
-func (s *Server) answerUDP(pc net.PacketConn, to net.Addr, r *http.Request) {
-	ctx, cancel := context.WithTimeout(context.Background(), datagramTime)
+func (s *Server) answerUDP(ctx context.Context, pc net.PacketConn, to net.Addr, r *http.Request) {
+	ctx, cancel := context.WithTimeout(ctx, datagramTime)
 	defer cancel()
 	local := pc.LocalAddr()
 	r = r.WithContext(withPeer(ctx, peer{addr: to, via: to, local: local}))
