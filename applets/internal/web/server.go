@@ -244,9 +244,9 @@ func (s *Server) drain(hurry <-chan struct{}) {
 	})
 	if err != nil {
 		s.http.Close()
-		if left > 0 {
-			s.o.Tell("%d connections were cut before they were answered", left)
-		}
+	}
+	if left > 0 && ctx.Err() != nil {
+		s.o.Tell("connections cut before they were answered: %d", left)
 	}
 	<-fast // their sockets are closed: this takes no time
 
