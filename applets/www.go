@@ -209,9 +209,7 @@ func (w *www) run(ctx context.Context, c *cli.Call) error {
 	if err != nil {
 		return err
 	}
-	err = s.Run(stop.Context(), stop.Hurry(), reload)
-	life.Notify("STOPPING=1")
-	return err
+	return s.Run(stop.Context(), stop.Hurry(), reload)
 }
 
 // ready tells whoever waits that connections are taken.

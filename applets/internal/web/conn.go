@@ -73,7 +73,7 @@ func (c *conn) extend() {
 	now := time.Now()
 	nano := now.UnixNano()
 	until := c.until.Load()
-	if nano-c.wrote.Load() < int64(time.Second) && until == 0 {
+	if nano-c.wrote.Load() < int64(c.s.o.Limits.step()) && until == 0 {
 		return
 	}
 	c.wrote.Store(nano)

@@ -86,7 +86,7 @@ func (c *conn) serve() {
 				return
 			}
 		}
-		if first || now.Sub(moved) > time.Second {
+		if first || now.Sub(moved) > limits.step() {
 			c.Conn.SetReadDeadline(now.Add(limits.Idle))
 			moved, first = now, false
 		}

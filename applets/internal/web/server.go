@@ -32,7 +32,8 @@ type Server struct {
 	shelf   *shelf
 	users   atomic.Pointer[Users]
 	guard   guard
-	zips    chan struct{}
+
+	zips, squeezing chan struct{} // as many as there may be at once
 
 	closing  atomic.Bool
 	requests sync.RWMutex // read-locked by each that net/http has
@@ -46,7 +47,7 @@ type Server struct {
 
 // New makes a server of o. It opens the folders, which Run closes, and listens nowhere yet.
 func New(o Options) (_ *Server, err error) {
-	s := &Server{o: o, conns: map[*conn]struct{}{}, from: map[netip.Addr]int{}, zips: make(chan struct{}, 2)}
+	s := &Server{o: o, conns: map[*conn]struct{}{}, from: map[netip.Addr]int{}, zips: make(chan struct{}, 2), squeezing: make(chan struct{}, 8)}
 	s.room = sync.NewCond(&s.mu)
 	defer func() {
 		if err != nil {
@@ -192,6 +193,7 @@ func (s *Server) Run(ctx context.Context, hurry <-chan struct{}, reload <-chan o
 		}
 	})
 	<-g.Context().Done()
+	life.Notify("STOPPING=1")
 	for _, l := range listeners {
 		l.Close()
 	}
