@@ -73,7 +73,11 @@ func (c *conn) serve() {
 		if !done {
 			break
 		}
-		if h.closing || c.s.closing.Load() {
+		switch {
+		case h.closing && used == n: // whoever says so sends no more
+			c.Close()
+			return
+		case h.closing, c.s.closing.Load():
 			c.bye()
 			return
 		}
