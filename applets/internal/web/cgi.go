@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"os/exec"
@@ -61,8 +62,8 @@ type gateway struct {
 	tell    func(format string, args ...any)
 	php     string    // the path of php-cgi
 	fastcgi sock.Addr // or where a FastCGI server is
-	slots   chan struct{}
-	calls   chan struct{} // the same for FastCGI
+	slots   *places
+	calls   *places // the same for FastCGI
 
 	ending  sync.WaitGroup // those who end scripts
 	closing chan struct{}  // no script is waited for any more
@@ -95,7 +96,7 @@ func newDynamic(o DynamicOptions, local http.Handler, stderr io.Writer, tell fun
 	}
 	g := &gateway{
 		o: o, local: local, errors: &scriptLog{w: stderr}, tell: tell,
-		slots: make(chan struct{}, o.Procs), calls: make(chan struct{}, maxCalls),
+		slots: newPlaces(o.Procs), calls: newPlaces(maxCalls),
 		closing: make(chan struct{}), hurry: make(chan struct{}),
 	}
 	if o.PHP != "" {
@@ -211,23 +212,16 @@ func (g *gateway) close(ctx context.Context) error {
 	return life.StopAll(g.o.Grace, g.hurry)
 }
 
-// enter waits for a place in slots.
-func (g *gateway) enter(ctx context.Context, slots chan struct{}) error {
-	select {
-	case slots <- struct{}{}:
-		return nil
-	default:
-	}
-	late := time.NewTimer(waitForSlot)
-	defer late.Stop()
-	select {
-	case slots <- struct{}{}:
-		return nil
-	case <-late.C:
-		return &refused{http.StatusServiceUnavailable, fmt.Errorf("%d scripts are running", cap(slots))}
-	case <-ctx.Done():
+// enter waits for a place in all.
+func (x *exchange) enter(all *places) error {
+	x.from = network(x.peer.addr)
+	switch err := all.take(x.r.Context(), x.from, waitForSlot, x.closing); {
+	case errors.Is(err, errNoPlace):
+		return &refused{http.StatusServiceUnavailable, err}
+	case err != nil:
 		return &refused{0, errGone}
 	}
+	return nil
 }
 
 // An exchange is one request, and a script's answer to it.
@@ -239,6 +233,7 @@ type exchange struct {
 	script script
 	peer   peer
 	body   input
+	from   netip.Addr // by what its place is counted
 	head   scriptHead
 
 	answering bool // the client has been told a status
@@ -265,7 +260,7 @@ func (x *exchange) serve() error {
 
 // run has a program of this machine answer.
 func (x *exchange) run() error {
-	if err := x.enter(x.r.Context(), x.slots); err != nil {
+	if err := x.enter(x.slots); err != nil {
 		return err
 	}
 	file := filepath.Join(x.script.dir, filepath.FromSlash(x.script.file))
@@ -278,7 +273,7 @@ func (x *exchange) run() error {
 	}
 	c, feed, err := x.launch(cmd)
 	if err != nil {
-		<-x.slots
+		x.slots.give(x.from)
 		return err
 	}
 	gone := make(chan struct{})
@@ -382,7 +377,7 @@ func (x *exchange) end(c *life.Child, feed *os.File, gone <-chan struct{}) {
 	if feed != nil {
 		feed.Close()
 	}
-	<-x.slots
+	x.slots.give(x.from)
 	<-x.over
 	<-said
 	c.Stdout.Close()

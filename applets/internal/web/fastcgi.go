@@ -49,10 +49,10 @@ func fastcgiAddr(s string) (a sock.Addr, ok bool, err error) {
 
 // call has a FastCGI server answer.
 func (x *exchange) call() error {
-	if err := x.enter(x.r.Context(), x.calls); err != nil {
+	if err := x.enter(x.calls); err != nil {
 		return err
 	}
-	defer func() { <-x.calls }()
+	defer x.calls.give(x.from)
 	conn, err := x.dial()
 	if err != nil {
 		return err
