@@ -51,6 +51,7 @@ const (
 	maxRedirects = 5                      // local ones, in a row
 	smallBody    = 16 << 10               // read before the script starts: a slow client keeps none waiting
 	spoolMemory  = 64 << 10               // of a body whose length was not told, then it is a file
+	maxRest      = 1 << 20                // bytes of output that nobody gets, as a body for HEAD
 	lastWords    = 100 * time.Millisecond // for the end of a script that has closed its output
 )
 
@@ -124,6 +125,8 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, s script, p peer
 	case err == nil && x.head.local != "":
 		x.redirect()
 	case err == nil:
+	case x.complete:
+		g.note(s, err)
 	case x.answering:
 		g.note(s, err)
 		panic(http.ErrAbortHandler) // the client must see that this is not all
@@ -237,6 +240,7 @@ type exchange struct {
 	head   scriptHead
 
 	answering bool // the client has been told a status
+	complete  bool // and has all that it gets
 	began     time.Time
 	last      atomic.Int64            // when the script last took or gave something, in nanoseconds since began
 	halted    atomic.Pointer[refused] // why there is no use in going on
@@ -281,7 +285,7 @@ func (x *exchange) run() error {
 	from := c.Stdout.(source)
 	fed := x.feedTo(feed, from)
 	err = x.relay(from)
-	if err == nil && x.head.local == "" {
+	if err == nil && x.head.local == "" && !x.complete {
 		late := time.NewTimer(lastWords)
 		select {
 		case <-c.Done():
@@ -359,7 +363,8 @@ func (x *exchange) end(c *life.Child, feed *os.File, gone <-chan struct{}) {
 	case <-c.Done():
 	case <-gone:
 	case <-x.over:
-		// A script may close its output, and work on.
+		// A script may close its output, and work on. After a local redirect nobody reads it.
+		c.Stdout.Close()
 		late := time.NewTimer(x.o.Timeout)
 		select {
 		case <-c.Done():
@@ -552,6 +557,9 @@ func (x *exchange) answer(from source, b *[blockSize]byte, have []byte) error {
 		return err
 	}
 	for {
+		if silent || left == 0 {
+			return x.rest(from, b)
+		}
 		var n int
 		var err error
 		if flushed {
@@ -577,10 +585,30 @@ func (x *exchange) answer(from source, b *[blockSize]byte, have []byte) error {
 			return err
 		}
 	}
-	if left > 0 && !silent {
+	if left > 0 {
 		return fmt.Errorf("it ended %d bytes before its Content-Length", left)
 	}
 	return nil
+}
+
+// rest waits for the end of a script that has said all that the client gets: with more to say it would
+// be stopped by a closed pipe in the midst of its work, and with nothing but that to do, work for ever.
+func (x *exchange) rest(from source, b *[blockSize]byte) error {
+	x.complete = true
+	if err := x.out.Flush(); err != nil {
+		return fmt.Errorf("%w: %w", errGone, err)
+	}
+	for more := 0; more < maxRest; {
+		n, err := x.read(from, b[:])
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		more += n
+	}
+	return errors.New("it goes on after the end of its answer")
 }
 
 // read waits until the script says something, as long as it, or the body that it is given, moves.
