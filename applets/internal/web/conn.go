@@ -23,7 +23,6 @@ type conn struct {
 	speaks        bool       // it is a proxy that is believed whom it speaks for
 
 	head    []byte       // read before net/http took over
-	peer    string       // for the log
 	until   atomic.Int64 // when the request under way has to be over; 0: never
 	wrote   atomic.Int64 // when the deadline for writing was moved on
 	idle    atomic.Int64 // since when it waits for the head of a request, in nanoseconds; 0: it does not
