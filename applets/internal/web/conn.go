@@ -26,7 +26,6 @@ type conn struct {
 	until   atomic.Int64 // when the request under way has to be over; 0: never
 	wrote   atomic.Int64 // when the deadline for writing was moved on
 	idle    atomic.Int64 // since when it waits for the head of a request, in nanoseconds; 0: it does not
-	begun   atomic.Bool  // some of which has come
 	unasked atomic.Bool  // net/http has it, and has not seen a request
 	closed  atomic.Bool
 }

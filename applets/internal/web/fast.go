@@ -37,15 +37,15 @@ func (c *conn) serve() {
 	// Whoever connects has something to say.
 	moved := time.Now()
 	c.Conn.SetReadDeadline(moved.Add(limits.Header))
-	first := true
+	first, begun := true, false
 	for {
 		verdict, used := partial, 0
 		if n > 0 {
 			verdict, used = parseHead(b.in[:n], &h)
 		}
 		if verdict == partial && n < readSize {
-			if n > 0 && !c.begun.Load() { // the first bytes of a head: the rest is due
-				c.begun.Store(true)
+			if n > 0 && !begun { // the first bytes of a head: the rest is due
+				begun = true
 				c.Conn.SetReadDeadline(time.Now().Add(limits.Header))
 				moved = time.Time{}
 			}
@@ -61,7 +61,7 @@ func (c *conn) serve() {
 			continue
 		}
 		c.idle.Store(0)
-		c.begun.Store(false)
+		begun = false
 		if verdict != simple {
 			break
 		}
@@ -96,6 +96,7 @@ func (c *conn) serve() {
 		}
 	}
 	c.head = bytes.Clone(b.in[:n])
+	c.unasked.Store(!bytes.Contains(c.head, []byte("\r\n\r\n"))) // at the end half a head is not waited for
 	c.Conn.SetReadDeadline(time.Time{})
 	c.s.shelf.put(c, c)
 }

@@ -220,7 +220,7 @@ func (s *Server) drain(hurry <-chan struct{}) {
 		}
 	}()
 	s.each(func(c *conn) {
-		if c.idle.Load() != 0 && !c.begun.Load() {
+		if c.idle.Load() != 0 {
 			c.wake()
 		}
 	})
