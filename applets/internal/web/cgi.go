@@ -51,7 +51,8 @@ const (
 	maxRedirects = 5                      // local ones, in a row
 	smallBody    = 16 << 10               // read before the script starts: a slow client keeps none waiting
 	spoolMemory  = 64 << 10               // of a body whose length was not told, then it is a file
-	maxRest      = 1 << 20                // bytes of output that nobody gets, as a body for HEAD
+	lingerBody   = 2 * time.Second        // for a client to see the answer while it sends
+	maxRest      = 1 << 20                // of output that nobody gets, as a body for HEAD
 	lastWords    = 100 * time.Millisecond // for the end of a script that has closed its output
 )
 
@@ -119,16 +120,19 @@ func newDynamic(o DynamicOptions, local http.Handler, stderr io.Writer, tell fun
 
 func (g *gateway) serve(w http.ResponseWriter, r *http.Request, s script, p peer) {
 	x := &exchange{gateway: g, w: w, r: r, out: http.NewResponseController(w), script: s, peer: p, over: make(chan struct{})}
+	linger := lingerBody
+	defer func() {
+		x.letBodyGo(linger)
+		x.body.close()
+	}()
 	err := x.serve()
-	x.body.close()
 	switch {
 	case err == nil && x.head.local != "":
 		x.redirect()
 	case err == nil:
-	case x.complete:
-		g.note(s, err)
 	case x.answering:
 		g.note(s, err)
+		linger = 0
 		panic(http.ErrAbortHandler) // the client must see that this is not all
 	default:
 		var no *refused
@@ -136,6 +140,7 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, s script, p peer
 			no = &refused{http.StatusBadGateway, err}
 		}
 		if no.status == 0 { // nobody is there to read it
+			linger = 0
 			panic(http.ErrAbortHandler)
 		}
 		if no.status >= 500 {
@@ -245,6 +250,7 @@ type exchange struct {
 	last      atomic.Int64            // when the script last took or gave something, in nanoseconds since began
 	halted    atomic.Pointer[refused] // why there is no use in going on
 	wake      func()                  // has whoever reads from the script look at that
+	fed       chan struct{}           // closed when the request's body is not read any more; nil: it is in memory
 	over      chan struct{}           // closed when nothing is read from the script any more
 }
 
@@ -283,7 +289,7 @@ func (x *exchange) run() error {
 	gone := make(chan struct{})
 	go x.end(c, feed, gone)
 	from := c.Stdout.(source)
-	fed := x.feedTo(feed, from)
+	x.feedTo(feed, from)
 	err = x.relay(from)
 	if err == nil && x.head.local == "" && !x.complete {
 		late := time.NewTimer(lastWords)
@@ -296,13 +302,12 @@ func (x *exchange) run() error {
 		}
 		late.Stop()
 	}
-	if err != nil || !x.fed(fed) { // half a body must not look like a whole one: it is ended before its stdin is
+	if err != nil || !x.isFed() { // half a body must not look like a whole one: it is ended before its stdin is
 		close(gone)
 	}
 	close(x.over)
-	if x.body.stream != nil {
+	if x.fed != nil {
 		feed.SetWriteDeadline(longAgo)
-		x.letBodyGo(fed)
 	}
 	return err
 }
@@ -363,8 +368,12 @@ func (x *exchange) end(c *life.Child, feed *os.File, gone <-chan struct{}) {
 	case <-c.Done():
 	case <-gone:
 	case <-x.over:
-		// A script may close its output, and work on. After a local redirect nobody reads it.
-		c.Stdout.Close()
+		// A script may work on. What it says goes nowhere then, but it should not be stopped by that.
+		go func() {
+			c.Stdout.(source).SetReadDeadline(time.Time{})
+			io.CopyN(io.Discard, c.Stdout, maxRest)
+			c.Stdout.Close()
+		}()
 		late := time.NewTimer(x.o.Timeout)
 		select {
 		case <-c.Done():
@@ -389,62 +398,87 @@ func (x *exchange) end(c *life.Child, feed *os.File, gone <-chan struct{}) {
 	c.Stderr.Close()
 }
 
-// feedTo writes the request's body into the script, in a goroutine that ends before what it returns
-// is closed. to is closed behind a whole body only.
-func (x *exchange) feedTo(to io.WriteCloser, from source) <-chan struct{} {
+// feedTo writes the request's body into the script, in a goroutine. to is closed behind a whole body
+// only.
+func (x *exchange) feedTo(to io.WriteCloser, from source) {
 	x.wake = func() { from.SetReadDeadline(longAgo) }
-	fed := make(chan struct{})
-	go func() {
-		defer close(fed)
-		switch {
-		case x.body.memory != nil:
+	switch {
+	case x.body.memory != nil: // for as long as the script lives
+		go func() {
 			if _, err := to.Write(x.body.memory); err == nil {
 				to.Close()
 			}
-		case x.body.stream != nil:
-			x.stream(to)
-		}
-	}()
-	return fed
+		}()
+	case x.body.stream != nil:
+		x.stream(true, func(b []byte) error {
+			if len(b) == 0 {
+				return to.Close()
+			}
+			_, err := to.Write(b)
+			return err
+		})
+	}
 }
 
-func (x *exchange) stream(to io.WriteCloser) {
-	b := blocks.Get().(*[blockSize]byte)
-	defer blocks.Put(b)
-	for {
-		n, err := x.body.stream.Read(b[:])
-		if n > 0 {
-			if _, err := to.Write(b[:n]); err != nil { // the script does not want it
+// stream gives the request's body to a function, in a goroutine that has ended when fed is closed: pieces
+// of it, and nothing for its end. When that wants no more the rest is read all the same: a client that
+// is busy sending would not see the answer.
+func (x *exchange) stream(wanted bool, give func([]byte) error) {
+	x.fed = make(chan struct{})
+	go func() {
+		defer close(x.fed)
+		b := blocks.Get().(*[blockSize]byte)
+		defer blocks.Put(b)
+		for {
+			n, err := x.body.stream.Read(b[:])
+			if n > 0 && wanted {
+				wanted = give(b[:n]) == nil
+				x.progress()
+			}
+			switch {
+			case err == io.EOF && wanted:
+				give(nil)
+				return
+			case err == io.EOF, !wanted && x.body.file != nil:
+				return
+			case err != nil:
+				x.halt(refuseBody(err))
 				return
 			}
-			x.progress()
 		}
-		switch {
-		case err == io.EOF:
-			to.Close()
-			return
-		case err != nil:
-			x.halt(refuseBody(err))
-			return
-		}
-	}
+	}()
 }
 
-// fed tells whether the script has all of the body.
-func (x *exchange) fed(fed <-chan struct{}) bool {
+// isFed tells whether the client's part of the request is over.
+func (x *exchange) isFed() bool {
+	if x.fed == nil {
+		return true
+	}
 	select {
-	case <-fed:
+	case <-x.fed:
 		return true
 	default:
-		return x.body.stream == nil // what is in memory is written as long as the script lives
+		return false
 	}
 }
 
-// letBodyGo returns when nobody reads the request's body any more.
-func (x *exchange) letBodyGo(fed <-chan struct{}) {
-	if !x.fed(fed) {
-		x.out.SetReadDeadline(longAgo) // there is more of the body, and so the connection will not be used again
-		<-fed
+// letBodyGo returns when nobody reads the request's body any more. After linger it is cut off.
+func (x *exchange) letBodyGo(linger time.Duration) {
+	if x.isFed() {
+		return
+	}
+	x.out.Flush()
+	late := time.NewTimer(linger)
+	defer late.Stop()
+	for {
+		select {
+		case <-x.fed:
+			return
+		case <-late.C:
+			// What bounds the time for the body may set a deadline after this.
+			x.out.SetReadDeadline(longAgo)
+			late.Reset(10 * time.Millisecond)
+		}
 	}
 }
 
@@ -532,8 +566,10 @@ func (x *exchange) answer(from source, b *[blockSize]byte, have []byte) error {
 	if silent && x.r.Method != http.MethodHead {
 		to.Del("Content-Length")
 	}
-	if x.body.stream != nil {
-		x.out.EnableFullDuplex() // an answer may begin before the body has ended
+	if !x.isFed() && x.body.file == nil && x.r.ProtoMajor == 1 { // an answer may begin before the body has ended
+		x.out.EnableFullDuplex()
+		// Then it may never be read to its end, and what is left of it must not be taken for a request.
+		to.Set("Connection", "close")
 	}
 	x.answering = true
 	x.w.WriteHeader(status)
@@ -558,7 +594,8 @@ func (x *exchange) answer(from source, b *[blockSize]byte, have []byte) error {
 	}
 	for {
 		if silent || left == 0 {
-			return x.rest(from, b)
+			x.complete = true
+			return nil
 		}
 		var n int
 		var err error
@@ -589,26 +626,6 @@ func (x *exchange) answer(from source, b *[blockSize]byte, have []byte) error {
 		return fmt.Errorf("it ended %d bytes before its Content-Length", left)
 	}
 	return nil
-}
-
-// rest waits for the end of a script that has said all that the client gets: with more to say it would
-// be stopped by a closed pipe in the midst of its work, and with nothing but that to do, work for ever.
-func (x *exchange) rest(from source, b *[blockSize]byte) error {
-	x.complete = true
-	if err := x.out.Flush(); err != nil {
-		return fmt.Errorf("%w: %w", errGone, err)
-	}
-	for more := 0; more < maxRest; {
-		n, err := x.read(from, b[:])
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		more += n
-	}
-	return errors.New("it goes on after the end of its answer")
 }
 
 // read waits until the script says something, as long as it, or the body that it is given, moves.

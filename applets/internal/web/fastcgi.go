@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -72,20 +71,26 @@ func (x *exchange) call() error {
 	if x.body.stream == nil {
 		b = appendRecordHeader(b, fcgiStdin, 0)
 	}
-	fed := make(chan struct{})
-	go func() {
-		defer close(fed)
-		// A server that does not want it all may have answered already: the reader knows more.
-		if _, err := conn.Write(b); err == nil && x.body.stream != nil {
-			x.streamRecords(conn)
+	// A server that does not want it all may have answered already: who reads knows more.
+	if x.body.stream == nil {
+		go conn.Write(b)
+	} else {
+		send := func(b []byte) error {
+			_, err := conn.Write(b)
+			return err
 		}
-	}()
-	err = x.relay(from)
-	conn.SetWriteDeadline(longAgo)
-	if x.body.file == nil {
-		x.letBodyGo(fed)
+		conn.SetWriteDeadline(time.Now().Add(x.o.Timeout))
+		wanted := send(b) == nil
+		conn.SetWriteDeadline(time.Time{})
+		x.stream(wanted, func(body []byte) error {
+			if len(body) == 0 {
+				return send(appendRecordHeader(b[:0], fcgiStdin, 0))
+			}
+			b = appendStream(b[:0], fcgiStdin, body)
+			return send(b)
+		})
 	}
-	<-fed
+	err = x.relay(from)
 	if errors.Is(err, errOverloaded) && !x.answering {
 		return &refused{http.StatusServiceUnavailable, err}
 	}
@@ -111,31 +116,6 @@ func (x *exchange) dial() (net.Conn, error) {
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-		}
-	}
-}
-
-// streamRecords sends the body as it comes.
-func (x *exchange) streamRecords(to io.Writer) {
-	b := blocks.Get().(*[blockSize]byte)
-	defer blocks.Put(b)
-	for {
-		// read behind where the header goes, and so that one record holds it
-		n, err := x.body.stream.Read(b[fcgiHeader : fcgiHeader+32<<10])
-		if n > 0 {
-			appendRecordHeader(b[:0], fcgiStdin, n)
-			if _, err := to.Write(b[:fcgiHeader+n]); err != nil {
-				return
-			}
-			x.progress()
-		}
-		switch {
-		case err == io.EOF:
-			to.Write(appendRecordHeader(nil, fcgiStdin, 0))
-			return
-		case err != nil:
-			x.halt(refuseBody(err))
-			return
 		}
 	}
 }
