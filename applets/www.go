@@ -61,7 +61,10 @@ HUP opens the log anew and reads --auth again. Certificates are read again when
 they change. Under a service manager a socket that is passed (LISTEN_FDS) is used in
 place of --listen, and readiness is told (NOTIFY_SOCKET).`,
 	Example: `
-www --listen 127.0.0.1:9999 --listing /tmp/site & sockbox wait 9999; curl -s http://127.0.0.1:9999/; kill $!`,
+www --listen 127.0.0.1:9999 --listing --log - /tmp/site
+www --listen 127.0.0.1:9999 --cgi /cgi-bin/ --host www.example.org=/tmp/site/org /tmp/site
+www --listen 127.0.0.1:9999 --auth /tmp/users --upload --listing --zip /tmp/site
+www --listen unix:/tmp/www.sock --trust 127.0.0.1 --log /tmp/www.log /tmp/site`,
 	Exits: map[int]string{
 		0: "it was told to end, and has answered what was asked",
 		1: "an address is in use, or a folder or file cannot be read",
@@ -206,9 +209,7 @@ func (w *www) run(ctx context.Context, c *cli.Call) error {
 	if err != nil {
 		return err
 	}
-	err = s.Run(stop.Context(), stop.Hurry(), reload)
-	life.Notify("STOPPING=1")
-	return err
+	return s.Run(stop.Context(), stop.Hurry(), reload)
 }
 
 // ready tells whoever waits that connections are taken.

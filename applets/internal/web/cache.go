@@ -39,6 +39,8 @@ type entry struct {
 	vary     bool // there may be other encodings
 	gzips    bool // is compressed when it is asked for so
 
+	stays atomic.Bool // it does not get smaller
+
 	checked atomic.Int64 // when the way to it was last looked at, in nanoseconds
 	refs    atomic.Int32
 
@@ -344,7 +346,7 @@ func (e *entry) pick(accept string) *variant {
 	for i := range e.variants {
 		there[i] = e.variants[i].Load() != nil
 	}
-	there[gzipped] = there[gzipped] || e.gzips
+	there[gzipped] = there[gzipped] || e.gzips && !e.stays.Load()
 	enc := choose(accept, there)
 	if v := e.variants[enc].Load(); v != nil {
 		return v
@@ -364,6 +366,7 @@ func (e *entry) compress() *variant {
 	if plain.size <= gzipMost {
 		var b bytes.Buffer
 		if _, err := squeeze(&b, e.reader(plain)); err != nil || int64(b.Len()) >= plain.size {
+			e.stays.Store(true)
 			return plain // an error shows when it is read again, to be sent
 		}
 		v.body, v.size = bytes.Clone(b.Bytes()), int64(b.Len())

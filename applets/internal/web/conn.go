@@ -23,10 +23,9 @@ type conn struct {
 	speaks        bool       // it is a proxy that is believed whom it speaks for
 
 	head    []byte       // read before net/http took over
-	peer    string       // for the log
 	until   atomic.Int64 // when the request under way has to be over; 0: never
 	wrote   atomic.Int64 // when the deadline for writing was moved on
-	idle    atomic.Int64 // since when it waits for a request, in nanoseconds; 0: it does not
+	idle    atomic.Int64 // since when it waits for the head of a request, in nanoseconds; 0: it does not
 	unasked atomic.Bool  // net/http has it, and has not seen a request
 	closed  atomic.Bool
 }
@@ -72,7 +71,7 @@ func (c *conn) extend() {
 	now := time.Now()
 	nano := now.UnixNano()
 	until := c.until.Load()
-	if nano-c.wrote.Load() < int64(time.Second) && until == 0 {
+	if nano-c.wrote.Load() < int64(c.s.o.Limits.step()) && until == 0 {
 		return
 	}
 	c.wrote.Store(nano)

@@ -37,15 +37,15 @@ func (c *conn) serve() {
 	// Whoever connects has something to say.
 	moved := time.Now()
 	c.Conn.SetReadDeadline(moved.Add(limits.Header))
-	first := true
+	first, begun := true, false
 	for {
 		verdict, used := partial, 0
 		if n > 0 {
 			verdict, used = parseHead(b.in[:n], &h)
 		}
 		if verdict == partial && n < readSize {
-			if n > 0 && c.idle.Load() != 0 { // the first bytes of a head: the rest is due
-				c.idle.Store(0)
+			if n > 0 && !begun { // the first bytes of a head: the rest is due
+				begun = true
 				c.Conn.SetReadDeadline(time.Now().Add(limits.Header))
 				moved = time.Time{}
 			}
@@ -61,6 +61,7 @@ func (c *conn) serve() {
 			continue
 		}
 		c.idle.Store(0)
+		begun = false
 		if verdict != simple {
 			break
 		}
@@ -72,7 +73,11 @@ func (c *conn) serve() {
 		if !done {
 			break
 		}
-		if h.closing || c.s.closing.Load() {
+		switch {
+		case h.closing && used == n: // whoever says so sends no more
+			c.Close()
+			return
+		case h.closing, c.s.closing.Load():
 			c.bye()
 			return
 		}
@@ -85,12 +90,13 @@ func (c *conn) serve() {
 				return
 			}
 		}
-		if first || now.Sub(moved) > time.Second {
+		if first || now.Sub(moved) > limits.step() {
 			c.Conn.SetReadDeadline(now.Add(limits.Idle))
 			moved, first = now, false
 		}
 	}
 	c.head = bytes.Clone(b.in[:n])
+	c.unasked.Store(!bytes.Contains(c.head, []byte("\r\n\r\n"))) // at the end half a head is not waited for
 	c.Conn.SetReadDeadline(time.Time{})
 	c.s.shelf.put(c, c)
 }

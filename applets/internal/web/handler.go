@@ -51,7 +51,7 @@ func (w *response) Write(b []byte) (int, error) {
 
 // extend moves the deadline of a stream of HTTP/2 on; a connection of HTTP/1 does that itself.
 func (w *response) extend() {
-	if now := time.Now(); w.h2 && now.Sub(w.moved) > time.Second {
+	if now := time.Now(); w.h2 && now.Sub(w.moved) > w.s.o.Limits.step() {
 		w.moved = now
 		at := now.Add(w.s.o.Limits.Idle)
 		if !w.until.IsZero() && w.until.Before(at) {
@@ -286,7 +286,7 @@ type body struct {
 }
 
 func (b *body) Read(p []byte) (int, error) {
-	if now := time.Now(); now.Sub(b.moved) > time.Second {
+	if now := time.Now(); now.Sub(b.moved) > min(time.Second, b.idle/4) {
 		b.moved = now
 		at := now.Add(b.idle)
 		if b.until.Before(at) {
@@ -321,6 +321,15 @@ func (s *Server) sendEntry(w *response, r *http.Request, at *site, e *entry) {
 	}
 	head := r.Method == http.MethodHead
 	a := e.answer(&wish, head)
+	if a.v.size < 0 && !head { // compressed as it is sent, for so many at once as may have the processor
+		select {
+		case s.squeezing <- struct{}{}:
+			defer func() { <-s.squeezing }()
+		default:
+			wish.encodings = ""
+			a = e.answer(&wish, head)
+		}
+	}
 	h := w.Header()
 	fields := a.v.fields
 	if a.status == http.StatusNotModified {

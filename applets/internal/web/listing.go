@@ -19,7 +19,7 @@ import (
 // The page of a folder. It works without a script: the columns are sorted by links.
 
 const (
-	maxListed = 10000 // entries of a folder that are shown
+	maxListed = 5000 // entries of a folder that are shown
 	zipQuery  = "zip"
 )
 

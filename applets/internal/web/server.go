@@ -32,7 +32,8 @@ type Server struct {
 	shelf   *shelf
 	users   atomic.Pointer[Users]
 	guard   guard
-	zips    chan struct{}
+
+	zips, squeezing chan struct{} // as many as there may be at once
 
 	closing  atomic.Bool
 	requests sync.RWMutex // read-locked by each that net/http has
@@ -46,7 +47,7 @@ type Server struct {
 
 // New makes a server of o. It opens the folders, which Run closes, and listens nowhere yet.
 func New(o Options) (_ *Server, err error) {
-	s := &Server{o: o, conns: map[*conn]struct{}{}, from: map[netip.Addr]int{}, zips: make(chan struct{}, 2)}
+	s := &Server{o: o, conns: map[*conn]struct{}{}, from: map[netip.Addr]int{}, zips: make(chan struct{}, 2), squeezing: make(chan struct{}, 8)}
 	s.room = sync.NewCond(&s.mu)
 	defer func() {
 		if err != nil {
@@ -192,6 +193,7 @@ func (s *Server) Run(ctx context.Context, hurry <-chan struct{}, reload <-chan o
 		}
 	})
 	<-g.Context().Done()
+	life.Notify("STOPPING=1")
 	for _, l := range listeners {
 		l.Close()
 	}
@@ -244,9 +246,9 @@ func (s *Server) drain(hurry <-chan struct{}) {
 	})
 	if err != nil {
 		s.http.Close()
-		if left > 0 {
-			s.o.Tell("%d connections were cut before they were answered", left)
-		}
+	}
+	if left > 0 && ctx.Err() != nil {
+		s.o.Tell("connections cut before they were answered: %d", left)
 	}
 	<-fast // their sockets are closed: this takes no time
 
@@ -329,13 +331,14 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 	defer stop()
 	pause := acceptPause
 	for {
-		if !s.wait() {
-			return nil
-		}
 		c, err := l.Accept()
 		switch {
 		case err == nil:
 			pause = acceptPause
+			if !s.wait() {
+				c.Close()
+				return nil
+			}
 			s.take(c)
 		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 			return nil
@@ -357,11 +360,12 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 
 const acceptPause = 5 * time.Millisecond
 
-// wait waits until there is room for one more connection: when all are taken, the one that has been
-// idle for longest is closed, and where none is idle the next waits in the kernel. It is false when
-// the server ends.
+// wait makes room for one more connection. When all are taken, the one is closed that has waited for
+// its request for longest, and where none waits, so does the new one. It is false when the server
+// ends.
 func (s *Server) wait() bool {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for len(s.conns) >= s.o.Limits.Conns && !s.closing.Load() {
 		s.mu.Unlock()
 		closed := s.closeIdle()
@@ -373,7 +377,6 @@ func (s *Server) wait() bool {
 			t.Stop()
 		}
 	}
-	defer s.mu.Unlock()
 	return !s.closing.Load()
 }
 

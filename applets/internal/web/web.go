@@ -96,6 +96,9 @@ type Limits struct {
 	Linger     time.Duration // for requests under way when the server ends
 }
 
+// step is how often a deadline is moved on, at most: each time costs something.
+func (l *Limits) step() time.Duration { return min(time.Second, l.Idle/4) }
+
 // NewLimits returns the defaults.
 func NewLimits() Limits {
 	return Limits{
