@@ -36,7 +36,7 @@ func environment(o *DynamicOptions, r *http.Request, s script, p peer, length in
 	set("SERVER_SOFTWARE", "sockbox")
 	set("SERVER_PROTOCOL", r.Proto)
 	set("SERVER_NAME", serverName(p))
-	set("SERVER_PORT", strconv.Itoa(p.port))
+	set("SERVER_PORT", strconv.Itoa(serverPort(p)))
 	set("REQUEST_METHOD", r.Method)
 	set("QUERY_STRING", r.URL.RawQuery)
 	set("SCRIPT_NAME", s.name)
@@ -148,6 +148,17 @@ func serverName(p peer) string {
 		return "localhost"
 	}
 	return host
+}
+
+// serverPort is where the request came in; for a unix socket, the scheme's.
+func serverPort(p peer) int {
+	switch {
+	case p.port > 0:
+		return p.port
+	case p.tls:
+		return 443
+	}
+	return 80
 }
 
 func isHostname(s string) bool {

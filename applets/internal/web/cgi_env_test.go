@@ -63,8 +63,8 @@ TZ=UTC`,
 			p.addr = &net.TCPAddr{IP: net.ParseIP("::ffff:192.0.2.7"), Port: 1}
 		}, 0, "REMOTE_ADDR=192.0.2.7", ""},
 		{"4.1.8 a unix socket has none, and nothing that looks like one", func(_ *http.Request, _ *script, p *peer, _ *DynamicOptions) {
-			p.addr, p.local, p.host = &net.UnixAddr{Name: "@", Net: "unix"}, &net.UnixAddr{Name: "/x", Net: "unix"}, ""
-		}, 0, "REMOTE_ADDR=unix:\nSERVER_NAME=localhost", "REMOTE_PORT SERVER_ADDR"},
+			p.addr, p.local, p.host, p.port = &net.UnixAddr{Name: "@", Net: "unix"}, &net.UnixAddr{Name: "/x", Net: "unix"}, "", 0
+		}, 0, "REMOTE_ADDR=unix:\nSERVER_NAME=localhost\nSERVER_PORT=80", "REMOTE_PORT SERVER_ADDR"},
 		{"4.1.14 a name that is none", func(_ *http.Request, _ *script, p *peer, _ *DynamicOptions) { p.host = "a<b>" }, 0,
 			"SERVER_NAME=192.0.2.1", ""},
 		{"4.1.14 an address", func(_ *http.Request, _ *script, p *peer, _ *DynamicOptions) { p.host = "::1" }, 0,

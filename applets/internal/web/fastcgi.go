@@ -16,6 +16,7 @@ import (
 const (
 	maxCalls    = 256             // requests at once; the server has a limit of its own, and a queue
 	callTimeout = 5 * time.Second // for the connection
+	maxTogether = 48 << 10        // a request and its body that a socket takes whole, whoever reads from it
 )
 
 // StartsPHP tells whether php, as it is in DynamicOptions, is a program to be started, and not a server.
@@ -72,15 +73,18 @@ func (x *exchange) call() error {
 		b = appendRecordHeader(b, fcgiStdin, 0)
 	}
 	// A server that does not want it all may have answered already: who reads knows more.
-	if x.body.stream == nil {
-		go conn.Write(b)
+	send := func(b []byte) error {
+		_, err := conn.Write(b)
+		return err
+	}
+	conn.SetWriteDeadline(time.Now().Add(x.o.Timeout))
+	wanted := true
+	if len(b) <= maxTogether || x.body.stream != nil {
+		wanted = send(b) == nil
 	} else {
-		send := func(b []byte) error {
-			_, err := conn.Write(b)
-			return err
-		}
-		conn.SetWriteDeadline(time.Now().Add(x.o.Timeout))
-		wanted := send(b) == nil
+		go send(b)
+	}
+	if x.body.stream != nil {
 		conn.SetWriteDeadline(time.Time{})
 		x.stream(wanted, func(body []byte) error {
 			if len(body) == 0 {
