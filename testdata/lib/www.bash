@@ -29,3 +29,13 @@ is() {
 	got=$(code "$@") || got="$got, curl's $?"
 	[ "$got" = "$want" ] || { echo "$*: $got, want $want"; head -c 300 body; exit 1; }
 }
+
+# eventually COMMAND…: it succeeds within ten seconds.
+eventually() {
+	local i
+	for ((i = 0; i < 500; i++)); do
+		if "$@"; then return; fi
+		sleep 0.02
+	done
+	fail "not in ten seconds: $*"
+}
