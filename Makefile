@@ -34,8 +34,10 @@ lint:
 
 test: ## run all tests, with the race detector where it can be had
 	@for peer in $$(grep -oh '^\[!peer:[^]]*\]' testdata/*.txtar | sed 's/.*://; s/]//' | sort -u); do \
-		command -v "$$peer" >/dev/null || \
-		echo "$$peer is not installed: $$(grep -l "^\[!peer:$$peer\]" testdata/*.txtar | wc -l) scripts are left out, or parts of them"; \
+		found=; for dir in $$(echo "$$PATH" | tr : ' '); do \
+			[ -z "$$(find -H "$$dir" -maxdepth 1 -name "$$peer" 2>/dev/null | head -n 1)" ] || found=yes; \
+		done; \
+		[ "$$found" ] || echo "$$peer is not installed: $$(grep -lF "[!peer:$$peer]" testdata/*.txtar | wc -l) scripts are left out, or parts of them"; \
 	done
 	@if $(RACE); then echo '$(GO) test -race ./...'; $(GO) test -race ./...; \
 	else echo '$(GO) test ./... (without -race: no C compiler)'; $(GO) test ./...; fi

@@ -194,6 +194,25 @@ func (s *stage) prepare(applet string) error {
 		}
 		s.run("bash", "bind-output mail 127.0.0.1 "+s.ports["9999"])
 		return nil
+	case "www": // a site, and somebody who ends the server when it can be used
+		for name, text := range map[string]string{
+			"site/index.html": "hello", "site/cgi-bin/hello": "#!/bin/sh\necho", "site/org/index.html": "hello",
+			"users": "anna:$2y$04$BJ9/r7bGxoRP5pOKGg6bLOGp6/NpJk80z0yXYXYoE9VNY1UyCLOwq\n",
+		} {
+			name = filepath.Join(s.tmp, name)
+			if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+				return err
+			}
+			if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+				return err
+			}
+		}
+		at := "127.0.0.1:" + s.ports["9999"]
+		if strings.Contains(s.line, "unix:") {
+			at = "unix:" + filepath.Join(s.tmp, "www.sock")
+		}
+		s.line += " & sockbox wait --timeout 60 " + at + " && kill $! && wait $!"
+		return nil
 	case "wait": // all that is waited for, and not yet gone
 		if err := s.listen("tcp", "127.0.0.1:"+s.ports["9999"]); err != nil {
 			return err

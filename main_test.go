@@ -212,7 +212,16 @@ func condition(cond string) (bool, error) {
 	if !ok {
 		return false, fmt.Errorf("unknown condition %q", cond)
 	}
-	_, err := exec.LookPath(program)
+	err := errors.New("no such program")
+	if strings.Contains(program, "*") { // one whose name has its version in it
+		for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+			if found, _ := filepath.Glob(filepath.Join(dir, program)); len(found) > 0 {
+				err = nil
+			}
+		}
+	} else {
+		_, err = exec.LookPath(program)
+	}
 	if err != nil && os.Getenv("SOCKBOX_NO_SKIP") != "" {
 		return false, fmt.Errorf("%s is not installed, and skips are forbidden", program)
 	}

@@ -31,6 +31,7 @@ var All = []*cli.Applet{
 	activateApplet,
 	relayApplet,
 	initApplet,
+	wwwApplet,
 	pingApplet,
 	waitApplet,
 }

@@ -240,7 +240,7 @@ var mayImport = map[string][]string{
 	"applets/internal/text":      {},
 	"applets/internal/trigger":   {internal + "life", internal + "sock", internal + "secret"},
 	"applets/internal/wait":      {"sockbox/buffer", internal + "sock", "golang.org/x/..."},
-	"applets/internal/web":       {"sockbox/buffer", internal + "life", internal + "sock"},
+	"applets/internal/web":       {"sockbox/buffer", internal + "life", internal + "sock", "golang.org/x/..."},
 
 	"buffer":         {"sockbox/buffer/journal", "golang.org/x/..."},
 	"buffer/journal": {"golang.org/x/..."},

@@ -127,7 +127,7 @@ _sockbox() {
     fi
 }
 
-_sockbox_applets='bind-input bind-output read write path list close trigger-wait trigger-send pool master exec activate relay init ping wait help'
+_sockbox_applets='bind-input bind-output read write path list close trigger-wait trigger-send pool master exec activate relay init www ping wait help'
 
 # _sockbox_spec NAME: the options of an applet, which of them take what, and its operands.
 _sockbox_spec() {
@@ -207,6 +207,11 @@ _sockbox_spec() {
     init)
         opts='--quiet --help'
         places='bash|zsh|sh|fish|ksh'
+        ;;
+    www)
+        opts='--listen --udp-anywhere --print-port --mode --host --index --listing --zip --spa --well-known --mime --max-age --header --error-page --auth --realm --upload --cgi --php --cgi-timeout --cgi-max --cgi-env --cgi-pass-auth --log --log-format --allow --deny --proxy-in --trust --trust-field --tls-cert --tls-key --tls-client-ca --self-signed --h2c --header-timeout --body-timeout --idle-timeout --timeout --max-header --max-body --max-conns --per-source --linger --grace --verbose --quiet --help'
+        valued=' -l=ENDPOINT --listen=ENDPOINT --mode=MODE --host=NAME=DIR --index=NAME --mime=EXT=TYPE --max-age=TIME --header=NAME=VALUE --error-page=STATUS=PATH --auth=FILE --realm=TEXT --cgi=PREFIX --php=PROGRAM --cgi-timeout=TIME --cgi-max=N --cgi-env=NAME=VALUE --log=FILE --log-format=combined|json --allow=CIDR --deny=CIDR --proxy-in=CIDR --trust=CIDR --trust-field=x-forwarded-for|forwarded --tls-cert=FILE --tls-key=FILE --tls-client-ca=FILE --header-timeout=TIME --body-timeout=TIME --idle-timeout=TIME -t=TIME --timeout=TIME --max-header=SIZE --max-body=SIZE -m=N --max-conns=N --per-source=N --linger=TIME --grace=TIME '
+        places='DIR'
         ;;
     ping)
         opts='--count --interval --timeout --deadline --size --ttl --interface --ipv4 --ipv6 --file --generate --rate --tcp --wait --until-down --quiet --numeric --unix-time --timestamps --audible --percentiles --json --buffer --foreground --verbose --help'

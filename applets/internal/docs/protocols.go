@@ -39,6 +39,8 @@ var Sources = []Protocol{
 	{"Pool and master", "applets/internal/fleet/wire.go", "The wire of a pool. "},
 	{"Programs", "applets/internal/launch/execwire.go", "The wire of exec: "},
 	{"Datagrams in a stream", "applets/internal/relay/frame.go", "How datagrams stand in a stream. "},
+	{"Scripts of www", "applets/internal/web/cgi.go", "What a script can count on"},
+	{"HTTP over UDP", "applets/internal/web/udp.go", "HTTP over UDP, "},
 }
 
 // protocolsPage is sockbox-protocols(7).

@@ -276,6 +276,47 @@ func calm() func() bool {
 	}
 }
 
+// noOrphans tells whether this process has adopted none that lives: then a child that has ended has
+// left nothing behind. It costs the reading of one small file where a look reads the whole table.
+//
+// The kernel gives an orphan to the first thread of a process, which in Go never ends, and with Adopt
+// there is nobody between an orphan of ours and us; so this thread's children are all the orphans, and
+// those that it has forked itself. It is not asked where the system lacks the file (proc_pid_task(5),
+// CONFIG_PROC_CHILDREN).
+func noOrphans() bool {
+	adopted.Lock()
+	done := adopted.done
+	adopted.Unlock()
+	if !done {
+		return false
+	}
+	if onlyChildren() {
+		return true
+	}
+	// A fork that is under way has its child in the list before it is in the family.
+	family.forking.Lock()
+	defer family.forking.Unlock()
+	return onlyChildren()
+}
+
+// onlyChildren tells whether all in the kernel's list are of the family. That list is whole only if
+// nobody in it is reaped meanwhile; family.mu is held wherever that is done.
+func onlyChildren() bool {
+	family.mu.Lock()
+	defer family.mu.Unlock()
+	self := strconv.Itoa(os.Getpid())
+	b, err := os.ReadFile("/proc/" + self + "/task/" + self + "/children")
+	if err != nil {
+		return false
+	}
+	for _, f := range bytes.Fields(b) {
+		if pid, err := strconv.Atoi(string(f)); err != nil || family.children[pid] == nil {
+			return false
+		}
+	}
+	return true
+}
+
 // below adds what descends from p to found, but not what skip says nor what descends from that.
 func (s snapshot) below(p process, found map[int]process, skip func(process) bool) {
 	for _, child := range s.children[p.pid] {
@@ -481,6 +522,9 @@ func (c *Child) finish(grace time.Duration, hurry <-chan struct{}) error {
 		killAll(s, members)
 	}
 	gone := func() bool {
+		if ended() && noOrphans() {
+			return true
+		}
 		// Where others' strays end all the time it is never calm, and there are looks enough.
 		for range 10 {
 			end := ended() // before the look: what it leaves behind is in there

@@ -267,6 +267,40 @@ func TestStopLate(t *testing.T) {
 }
 
 // Hurry cuts the grace short.
+// A child that has ended and left nothing is told from one that has, without a look at all processes.
+func TestNoOrphans(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	other, _ := script(t, "echo $$; exec sleep 1000", 1)
+	for range 50 {
+		c, _ := script(t, "echo $$", 1)
+		c.Wait()
+		if !noOrphans() {
+			t.Fatal("an orphan is seen where there is none")
+		}
+		if err := c.Stop(patience, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, text := range []string{"sleep 1000 >&- & echo $!", "setsid sleep 1000 >&- & echo $!"} {
+		c, left := script(t, text, 1)
+		c.Wait()
+		if noOrphans() {
+			t.Errorf("%s: nothing is seen", text)
+		}
+		if strings.HasPrefix(text, "setsid") { // nothing leads from the child to it any more
+			syscall.Kill(left[0].pid, syscall.SIGKILL)
+		} else if err := c.Stop(patience, nil); err != nil {
+			t.Error(err)
+		}
+		eventually(t, "it is gone", func() bool { return !alive(left[0]) && noOrphans() })
+	}
+	if err := other.Stop(patience, nil); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestStopHurry(t *testing.T) {
 	if !alone(t) {
 		return

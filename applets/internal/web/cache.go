@@ -1,0 +1,439 @@
+package web
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Files that are asked for stay open, and small ones in memory with the head of their answer. Every
+// request asks the system about the open file, so that a change of it shows at once; its place
+// among folders and links is looked at again after a second.
+
+const (
+	cacheTime  = time.Second            // for how long the way to a file is believed
+	cacheFiles = 512                    // open at most, but for those being sent
+	cacheBytes = 64 << 20               // of contents
+	smallFile  = 64 << 10               // held in memory
+	gzipLeast  = 256                    // bytes below which compressing is not worth the trouble
+	gzipMost   = 2 << 20                // bytes up to which what was compressed is kept; more is compressed as it is sent
+	youngFile  = 100 * time.Millisecond // within the system's clock for files, two changes may look like one
+)
+
+// An entry is a file that is open, with what there is to say of it. It does not change but for what
+// is compressed later, and is closed when the last who holds it lets go.
+type entry struct {
+	s        *site
+	name     string // below the root
+	media    string
+	stamp    stamp
+	modified time.Time
+	vary     bool // there may be other encodings
+	gzips    bool // is compressed when it is asked for so
+
+	stays atomic.Bool // it does not get smaller
+
+	checked atomic.Int64 // when the way to it was last looked at, in nanoseconds
+	refs    atomic.Int32
+
+	mu       sync.Mutex // of gzip's making
+	variants [encodings]atomic.Pointer[variant]
+}
+
+// A variant is a representation of a file: as it is, or compressed.
+type variant struct {
+	file   *os.File // nil: all is in body
+	fd     int
+	body   []byte
+	size   int64     // -1: not known beforehand
+	mtime  time.Time // of a file of its own, that was compressed beforehand
+	etag   string
+	common []Field // what a 304 has too
+	fields []Field // with what describes the content; without its length
+	head   []byte  // fields as they are sent
+	head3  []byte  // common as they are sent
+}
+
+type cache struct {
+	mu    sync.RWMutex
+	m     map[string]*entry
+	bytes int64
+}
+
+// get returns the entry for path if it can be believed. The caller lets go of it with release.
+func (c *cache) get(path []byte, now int64) *entry {
+	c.mu.RLock()
+	e := c.m[string(path)] // does not allocate
+	if e != nil {
+		e.refs.Add(1)
+	}
+	c.mu.RUnlock()
+	if e == nil {
+		return nil
+	}
+	if now-e.checked.Load() < int64(cacheTime) && e.fresh() {
+		return e
+	}
+	e.release()
+	return nil
+}
+
+func (e *entry) fresh() bool {
+	now, ok := stampOf(e.variants[identity].Load().fd)
+	return ok && now == e.stamp
+}
+
+// put keeps e for path, and closes others where there are too many.
+func (c *cache) put(path string, e *entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.m == nil {
+		c.m = map[string]*entry{}
+	}
+	c.drop(path)
+	for other := range c.m { // in no order, which is as good as any that costs nothing
+		if len(c.m) < cacheFiles && c.bytes+e.held() <= cacheBytes {
+			break
+		}
+		c.drop(other)
+	}
+	e.refs.Add(1)
+	c.m[path] = e
+	c.bytes += e.held()
+}
+
+// drop is called with mu locked.
+func (c *cache) drop(path string) {
+	if e := c.m[path]; e != nil {
+		delete(c.m, path)
+		c.bytes -= e.held()
+		e.release()
+	}
+}
+
+func (c *cache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for path := range c.m {
+		c.drop(path)
+	}
+}
+
+// held is what e may have in memory, now or later.
+func (e *entry) held() int64 {
+	n := int64(1 << 10)
+	if e.stamp.size <= smallFile {
+		n += e.stamp.size
+	}
+	if e.gzips {
+		n += e.stamp.size // compressed, at most
+	}
+	return n
+}
+
+// release lets go of e.
+func (e *entry) release() {
+	if e.refs.Add(-1) > 0 {
+		return
+	}
+	for i := range e.variants {
+		if v := e.variants[i].Load(); v != nil && v.file != nil {
+			v.file.Close()
+		}
+	}
+}
+
+// lookup returns the file that path, of a request, leads to, or nil and what it leads to in place
+// of one.
+func (s *site) lookup(path string) (*entry, target, error) {
+	now := time.Now().UnixNano()
+	if e := s.cache.get([]byte(path), now); e != nil {
+		return e, target{kind: aFile, file: e.name}, nil
+	}
+	t, err := s.find(path)
+	if err != nil || t.kind != aFile {
+		return nil, t, err
+	}
+	if e := s.again(path, t, now); e != nil {
+		return e, t, nil
+	}
+	e, err := s.load(t.file)
+	if err != nil {
+		return nil, t, err
+	}
+	if now-e.stamp.ctime > int64(youngFile) && now-e.stamp.mtime > int64(youngFile) {
+		s.cache.put(path, e)
+	}
+	return e, t, nil
+}
+
+// again returns the entry for path if it turns out that it is still what t is.
+func (s *site) again(path string, t target, now int64) *entry {
+	s.cache.mu.RLock()
+	e := s.cache.m[path]
+	if e != nil {
+		e.refs.Add(1)
+	}
+	s.cache.mu.RUnlock()
+	if e == nil {
+		return nil
+	}
+	if e.name == t.file && s.same(e) {
+		e.checked.Store(now)
+		return e
+	}
+	e.release()
+	return nil
+}
+
+// same tells whether what e has open is what is there.
+func (s *site) same(e *entry) bool {
+	f, _, err := s.open(e.name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	if now, ok := stampOf(descriptor(f)); !ok || now != e.stamp {
+		return false
+	}
+	for enc := range identity {
+		v := e.variants[enc].Load()
+		found := v != nil && v.file != nil
+		info, err := s.sibling(e, enc)
+		if (err == nil) != found || found && (info.Size() != v.size || !info.ModTime().Equal(v.mtime)) {
+			return false
+		}
+	}
+	return true
+}
+
+var errChanging = errors.New("the file changes while it is read")
+
+// load opens the file name and reads it, if it is small.
+func (s *site) load(name string) (*entry, error) {
+	f, _, err := s.open(name)
+	if err != nil {
+		return nil, err
+	}
+	e := &entry{s: s, name: name, media: mediaType(name, s.o.Types)}
+	e.refs.Store(1)
+	e.checked.Store(time.Now().UnixNano())
+	v := &variant{file: f, fd: descriptor(f)}
+	e.variants[identity].Store(v)
+	var ok bool
+	if e.stamp, ok = stampOf(v.fd); !ok {
+		e.release()
+		return nil, os.ErrNotExist
+	}
+	e.modified = time.Unix(0, e.stamp.mtime)
+	if v.size = e.stamp.size; v.size <= smallFile {
+		v.body = make([]byte, v.size)
+		if n, err := f.ReadAt(v.body, 0); err != nil && (err != io.EOF || int64(n) < v.size) {
+			e.release()
+			if err == io.EOF {
+				err = errChanging
+			}
+			return nil, err
+		}
+	}
+	small := compressible(e.media)
+	e.gzips = small && v.size >= gzipLeast
+	e.vary = small
+	s.siblings(e)
+	for i := range e.variants {
+		if v := e.variants[i].Load(); v != nil {
+			e.describe(v, encoding(i))
+		}
+	}
+	return e, nil
+}
+
+// siblings finds what was compressed beforehand: NAME.gz beside NAME, unless it is older.
+func (s *site) siblings(e *entry) {
+	for enc := range identity {
+		if _, err := s.sibling(e, enc); err != nil {
+			continue
+		}
+		f, info, err := s.open(e.name + encodingEnds[enc])
+		if err != nil {
+			continue
+		}
+		e.vary = true
+		e.variants[enc].Store(&variant{file: f, fd: descriptor(f), size: info.Size(), mtime: info.ModTime()})
+	}
+}
+
+// sibling looks for the compressed form of e.
+func (s *site) sibling(e *entry, enc encoding) (fs.FileInfo, error) {
+	if path.Ext(e.name) == encodingEnds[enc] {
+		return nil, fs.ErrNotExist
+	}
+	info, err := s.root.Lstat(e.name + encodingEnds[enc])
+	if err == nil && (!info.Mode().IsRegular() || info.ModTime().Before(e.modified)) {
+		err = fs.ErrNotExist
+	}
+	return info, err
+}
+
+// etag names this content of this file. It is a strong one: it changes with every change that the
+// system's clock for files tells apart.
+func (e *entry) etag(enc encoding) string {
+	b := append(make([]byte, 0, 48), '"')
+	b = strconv.AppendUint(b, uint64(e.stamp.mtime), 36)
+	b = append(b, '-')
+	b = strconv.AppendUint(b, uint64(e.stamp.size), 36)
+	if enc != identity {
+		b = append(b, '-')
+		b = append(b, encodingNames[enc]...)
+	}
+	return string(append(b, '"'))
+}
+
+// describe fills in what is said of v.
+func (e *entry) describe(v *variant, enc encoding) {
+	o := e.s.o
+	v.etag = e.etag(enc)
+	v.common = []Field{
+		{"Last-Modified", e.modified.UTC().Format(dateForm)},
+		{"ETag", v.etag},
+	}
+	if e.vary {
+		v.common = append(v.common, Field{"Vary", "Accept-Encoding"})
+	}
+	switch age := o.MaxAge; {
+	case age > 0:
+		v.common = append(v.common, Field{"Cache-Control", "max-age=" + strconv.FormatInt(int64(age/time.Second), 10)})
+	case age < 0:
+		v.common = append(v.common, Field{"Cache-Control", "no-cache"})
+	}
+	v.common = append(v.common, o.Header...)
+	v.fields = append(v.common[:len(v.common):len(v.common)],
+		Field{"Content-Type", e.media}, Field{"X-Content-Type-Options", "nosniff"})
+	if enc != identity {
+		v.fields = append(v.fields, Field{"Content-Encoding", encodingNames[enc]})
+	}
+	if v.size >= 0 {
+		v.fields = append(v.fields, Field{"Accept-Ranges", "bytes"})
+	}
+	v.head, v.head3 = render(v.fields), render(v.common)
+}
+
+func render(fields []Field) []byte {
+	var b []byte
+	for _, f := range fields {
+		b = append(b, f.Name...)
+		b = append(b, ": "...)
+		b = append(b, f.Value...)
+		b = append(b, "\r\n"...)
+	}
+	return b
+}
+
+// pick returns the representation that a client likes best.
+func (e *entry) pick(accept string) *variant {
+	if accept == "" || !e.vary {
+		return e.variants[identity].Load()
+	}
+	var there [encodings]bool
+	for i := range e.variants {
+		there[i] = e.variants[i].Load() != nil
+	}
+	there[gzipped] = there[gzipped] || e.gzips && !e.stays.Load()
+	enc := choose(accept, there)
+	if v := e.variants[enc].Load(); v != nil {
+		return v
+	}
+	return e.compress()
+}
+
+// compress makes the representation for gzip: the whole of it, or for a large file the promise of it.
+func (e *entry) compress() *variant {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if v := e.variants[gzipped].Load(); v != nil {
+		return v
+	}
+	plain := e.variants[identity].Load()
+	v := &variant{size: -1}
+	if plain.size <= gzipMost {
+		var b bytes.Buffer
+		if _, err := squeeze(&b, e.reader(plain)); err != nil || int64(b.Len()) >= plain.size {
+			e.stays.Store(true)
+			return plain // an error shows when it is read again, to be sent
+		}
+		v.body, v.size = bytes.Clone(b.Bytes()), int64(b.Len())
+	}
+	e.describe(v, gzipped)
+	e.variants[gzipped].Store(v)
+	return v
+}
+
+// reader reads all of v.
+func (e *entry) reader(v *variant) io.ReadSeeker {
+	if v.body != nil {
+		return bytes.NewReader(v.body)
+	}
+	return io.NewSectionReader(v.file, 0, v.size)
+}
+
+// squeezers are compressors that wait to be used again: each is about a MiB.
+var squeezers sync.Pool
+
+const gzipLevel = 5 // what comes behind costs more time than it saves bytes
+
+func squeeze(w io.Writer, r io.Reader) (int64, error) {
+	z, _ := squeezers.Get().(*gzip.Writer)
+	if z == nil {
+		z, _ = gzip.NewWriterLevel(w, gzipLevel)
+	} else {
+		z.Reset(w)
+	}
+	defer squeezers.Put(z)
+	n, err := io.Copy(z, r)
+	if end := z.Close(); err == nil {
+		err = end
+	}
+	return n, err
+}
+
+// An answer is what is sent for a file: status and which parts of v.
+type answer struct {
+	status int
+	v      *variant
+	parts  []span // of a 206
+}
+
+// answer finds what a GET or HEAD is answered with.
+func (e *entry) answer(w *wish, head bool) answer {
+	v := e.pick(w.encodings)
+	a := answer{status: 200, v: v}
+	if w.ifMatch != "" || w.ifNoneMatch != "" || w.ifModified != "" || w.ifUnmodified != "" {
+		switch w.judge(v.etag, e.modified) {
+		case notModified:
+			a.status = 304
+			return a
+		case conditionFailed:
+			a.status = 412
+			return a
+		}
+	}
+	if w.ranges == "" || head || v.size < 0 || !w.partial(v.etag, e.modified) {
+		return a
+	}
+	parts, ok := parseRanges(w.ranges, v.size)
+	switch {
+	case !ok:
+		a.status = 416
+	case len(parts) > 0:
+		a.status, a.parts = 206, parts
+	}
+	return a
+}

@@ -1,0 +1,158 @@
+package web
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+// A conn is a connection that was accepted. It begins on the fast path, unless it is encrypted, and
+// goes over to net/http for good with the first request that is not simple.
+type conn struct {
+	net.Conn
+	s             *Server
+	tcp           *net.TCPConn // nil: another kind, or one behind a PROXY header
+	remote, local net.Addr
+	from          netip.Addr // by what it is counted; invalid: it is not
+	speaks        bool       // it is a proxy that is believed whom it speaks for
+
+	head    []byte       // read before net/http took over
+	until   atomic.Int64 // when the request under way has to be over; 0: never
+	wrote   atomic.Int64 // when the deadline for writing was moved on
+	idle    atomic.Int64 // since when it waits for the head of a request, in nanoseconds; 0: it does not
+	unasked atomic.Bool  // net/http has it, and has not seen a request
+	closed  atomic.Bool
+}
+
+func (c *conn) RemoteAddr() net.Addr { return c.remote }
+func (c *conn) LocalAddr() net.Addr  { return c.local }
+
+// Close closes the connection, once.
+func (c *conn) Close() error {
+	if c.closed.Swap(true) {
+		return net.ErrClosed
+	}
+	c.s.gone(c)
+	return c.Conn.Close()
+}
+
+// wake has a Read that waits return.
+func (c *conn) wake() { c.Conn.SetReadDeadline(time.Unix(1, 0)) }
+
+func (c *conn) Read(b []byte) (int, error) {
+	if len(c.head) == 0 {
+		return c.Conn.Read(b)
+	}
+	n := copy(b, c.head)
+	if c.head = c.head[n:]; len(c.head) == 0 {
+		c.head = nil
+	}
+	return n, nil
+}
+
+// Write writes b. Somebody who takes nothing for Limits.Idle is cut off.
+func (c *conn) Write(b []byte) (int, error) {
+	c.extend()
+	n, err := c.Conn.Write(b)
+	for err == nil && n < len(b) {
+		return n, io.ErrShortWrite
+	}
+	return n, err
+}
+
+// extend moves the deadline for writing on.
+func (c *conn) extend() {
+	now := time.Now()
+	nano := now.UnixNano()
+	until := c.until.Load()
+	if nano-c.wrote.Load() < int64(c.s.o.Limits.step()) && until == 0 {
+		return
+	}
+	c.wrote.Store(nano)
+	at := now.Add(c.s.o.Limits.Idle)
+	if until != 0 && until < at.UnixNano() {
+		at = time.Unix(0, until)
+	}
+	c.Conn.SetWriteDeadline(at)
+}
+
+// piece is how much is sent with one deadline.
+const piece = 1 << 20
+
+// ReadFrom lets the kernel send a file (sendfile(2)), where it can.
+func (c *conn) ReadFrom(r io.Reader) (total int64, err error) {
+	rf, ok := c.Conn.(io.ReaderFrom)
+	if !ok {
+		return io.Copy(struct{ io.Writer }{c}, r)
+	}
+	lr, limited := r.(*io.LimitedReader)
+	for {
+		c.extend()
+		want := int64(piece)
+		if limited {
+			want = min(want, lr.N)
+		}
+		if want == 0 {
+			return total, nil
+		}
+		var part io.LimitedReader
+		if limited { // package net knows one of these around a file, and no more
+			part = io.LimitedReader{R: lr.R, N: want}
+		} else {
+			part = io.LimitedReader{R: r, N: want}
+		}
+		n, err := rf.ReadFrom(&part)
+		total += n
+		if limited {
+			lr.N -= n
+		}
+		if err != nil || n < want {
+			return total, err
+		}
+	}
+}
+
+// CloseWrite ends what this side sends.
+func (c *conn) CloseWrite() error {
+	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+type connKey struct{}
+
+func connContext(ctx context.Context, nc net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, connOf(nc))
+}
+
+// connOf is nil for what is no connection of ours.
+func connOf(nc net.Conn) *conn {
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn()
+	}
+	c, _ := nc.(*conn)
+	return c
+}
+
+// connState hears from net/http what a connection is doing.
+func connState(nc net.Conn, state http.ConnState) {
+	c := connOf(nc)
+	if c == nil {
+		return
+	}
+	switch state {
+	case http.StateActive:
+		c.unasked.Store(false)
+		c.idle.Store(0)
+	case http.StateIdle:
+		c.until.Store(0)
+		c.idle.Store(time.Now().UnixNano())
+	}
+}
