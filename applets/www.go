@@ -52,10 +52,11 @@ address.
 --cgi has programs run (CGI, RFC 3875) that are executable and below PREFIX, a path
 such as /cgi-bin/; what is there and not executable is not shown. --php has files
 that end in .php run by a program such as php-cgi, or by a FastCGI server as php-fpm
-(unix:/run/php/php-fpm.sock).
+(unix:/run/php/php-fpm.sock). What www starts runs as the user who has started www, and
+ends with the request; see sockbox-protocols(7).
 
-With --listen udp://ADDR:PORT one datagram is one request, as "GET /file", and the
-answer comes in datagrams; see sockbox-protocols(7).
+With --listen udp://ADDR:PORT one datagram is one request, and the answer comes in
+datagrams. This is an experiment; see sockbox-protocols(7).
 
 HUP opens the log anew and reads --auth again. Certificates are read again when
 they change. Under a service manager a socket that is passed (LISTEN_FDS) is used in

@@ -13,10 +13,11 @@ import (
 	"time"
 )
 
-// HTTP over UDP, as the reference has it and no standard does: a datagram is a request, and the answer
-// comes in datagrams, in order and as in HTTP/1.0, with a Content-Length. None is sent again: a client
-// that misses one asks again. What is no request gets no answer, so two of these servers cannot keep
-// each other busy.
+// HTTP over UDP, as the reference has it and no standard does, is an experiment. A datagram is a request,
+// and the answer comes in datagrams of at most 1400 bytes, in order and as in HTTP/1.0, with a
+// Content-Length. None is sent again: a client that misses one asks again. A body is at most 64 KiB;
+// longer files can be had in ranges. What is no request gets no answer, so two of these servers cannot
+// keep each other busy.
 //
 // A datagram's sender can be invented, and an answer is larger than a request: whoever offers this to
 // a network offers his machine for attacks on others. So it is for this machine alone, unless it is
