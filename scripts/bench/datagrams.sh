@@ -23,7 +23,7 @@ cpu() {
 # shellcheck disable=SC2329 # measure calls them by name
 {
 	relay_sockbox() { exec "$sockbox" relay "udp://127.0.0.1:$port" "udp://127.0.0.1:$echo"; }
-	relay_socat() { exec socat -T 5 "UDP4-LISTEN:$port,bind=127.0.0.1,fork,reuseaddr" "UDP4:127.0.0.1:$echo"; }
+	relay_socat() { exec socat -T 60 "UDP4-LISTEN:$port,bind=127.0.0.1,fork,reuseaddr" "UDP4:127.0.0.1:$echo"; }
 	relay_nginx() {
 		mkdir -p "$tmp/nginx/logs"
 		local module=/usr/lib/nginx/modules/ngx_stream_module.so # where it is not built in
