@@ -229,7 +229,7 @@ func (r *Relay) pump(ctx, abandon context.Context, t *talk, c, to, answers net.C
 		}
 	})
 	err := p.Run()
-	if err == errAbandoned {
+	if errors.Is(err, errAbandoned) {
 		r.cut.Add(1)
 	}
 	there.end()
