@@ -120,7 +120,8 @@ func setUp(e *testscript.Env) error {
 		"SOCKBOX_DIR="+run,
 		"PLAIN="+plain,
 		"SCRIPTS="+scripts,
-		"RELAY_MIB="+os.Getenv("RELAY_MIB"), // how much goes through a relay each way, see relay_bulk.txtar
+		"RELAY_MIB="+os.Getenv("RELAY_MIB"),   // how much goes through a relay each way, see relay_bulk.txtar
+		"EXEC_TIMES="+os.Getenv("EXEC_TIMES"), // how often each client calls, see exec_load.txtar
 		// The race detector would have every process sleep for a second at its end.
 		"GORACE=atexit_sleep_ms=0 log_path="+raceLog,
 		"PATH="+binDir+string(os.PathListSeparator)+os.Getenv("PATH"),

@@ -168,7 +168,9 @@ func (m *master) run(ctx context.Context, c *cli.Call) error {
 	if err := guarded.LeaveGroup(); err != nil {
 		return err
 	}
-	o.Note = options.Note(c, m.verbose)
+	if m.verbose > 0 {
+		o.Note = c.Tell
+	}
 	if c.Quiet {
 		o.Out = nil
 	}

@@ -133,7 +133,9 @@ func (p *pool) run(ctx context.Context, c *cli.Call) error {
 	if o.Key, err = options.Key(c, args[0]); err != nil {
 		return err
 	}
-	o.Note = options.Note(c, p.verbose)
+	if p.verbose > 0 {
+		o.Note = c.Tell
+	}
 	tell := tagged(c)
 	o.Stderr = func(name string, line []byte) { tell(name, line) } // that nobody reads it is no end
 	if c.Quiet {

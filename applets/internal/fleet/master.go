@@ -43,7 +43,7 @@ type MasterOptions struct {
 	MaxMessage    int
 
 	Line func(name string, line []byte) error     // gets the lines of stderr; an error ends it all
-	Note func(format string, args ...any)         // for the curious
+	Note func(format string, args ...any)         // for the curious; nil = there are none
 	Log  func(format string, args ...any)         // for everybody
 	Look func(running, ended int, messages int64) // how it goes, some times a second; nil = nobody looks
 

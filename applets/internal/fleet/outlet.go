@@ -62,6 +62,9 @@ func (o *outlet) do(write func() error) error {
 
 // oneLine has what tells people something tell it in one line, whatever names are in it.
 func (o *outlet) oneLine(tell func(format string, args ...any)) func(format string, args ...any) {
+	if tell == nil { // nobody is waited for who is told nothing
+		return func(string, ...any) {}
+	}
 	return func(format string, args ...any) {
 		line := text.Printable(fmt.Sprintf(format, args...))
 		o.do(func() error { tell("%s", line); return nil })

@@ -37,7 +37,7 @@ type PoolOptions struct {
 	Print  func(name string, messages *buffer.Lease) error // gets all that comes, a batch at a time; nil = nobody
 	Ready  func(a net.Addr) error                          // called when masters can connect
 	Stderr func(name string, line []byte)                  // gets what masters forward
-	Note   func(format string, args ...any)                // for the curious
+	Note   func(format string, args ...any)                // for the curious; nil = there are none
 	Log    func(format string, args ...any)                // for everybody
 
 	JSON   bool
