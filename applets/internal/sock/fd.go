@@ -58,7 +58,7 @@ func sockets(f *os.File, kind fdKind) (in Inherited, err error) {
 	case fdListener:
 		in.Listener, err = net.FileListener(f)
 		if tcp, ok := in.Listener.(*net.TCPListener); ok {
-			in.Listener = tcpListener{tcp}
+			in.Listener = tcpListener{TCPListener: tcp}
 		}
 	case fdPacket:
 		in.Packet, err = net.FilePacketConn(f)

@@ -130,17 +130,23 @@ func listenTCP(ctx context.Context, a Addr) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tcpListener{ln.(*net.TCPListener)}, nil
+	tcp := ln.(*net.TCPListener)
+	return tcpListener{tcp, tuneListener(tcp)}, nil
 }
 
-// A tcpListener tunes what it accepts. All else is the listener's own.
-type tcpListener struct{ *net.TCPListener }
+// A tcpListener tunes what it accepts, unless that has it from the listener. All else is the listener's own.
+type tcpListener struct {
+	*net.TCPListener
+	inherited bool
+}
 
 func (l tcpListener) Accept() (net.Conn, error) {
 	c, err := l.AcceptTCP()
 	if err != nil {
 		return nil, err
 	}
-	Tune(c)
+	if !l.inherited {
+		Tune(c)
+	}
 	return c, nil
 }

@@ -24,6 +24,14 @@ func TuneFD(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
 }
 
+// tuneListener tunes what ln will accept, and tells whether that is all that is to be done.
+func tuneListener(ln *net.TCPListener) bool {
+	return control(ln, func(fd int) error {
+		TuneFD(fd)
+		return nil
+	})
+}
+
 // tuneSource prepares a socket that is bound before it connects.
 func tuneSource(fd int, network string, port bool) {
 	switch {
