@@ -1,7 +1,6 @@
 package life
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -126,32 +125,15 @@ func Stage() {
 			os.Setenv(name, strconv.Itoa(os.Getpid()))
 		}
 	}
-	env, argv := os.Environ(), os.Args
-	// With a limit on memory there will be no more of it than we have now: what the exec needs for a
-	// copy of all this is taken before, and is free again.
-	size := 1 << 20
-	for _, s := range append(env, argv...) {
-		size += 2*len(s) + 64
-	}
-	runtime.KeepAlive(make([]byte, size))
-	runtime.GC()
-	failed := func(what string, err error) {
-		var errno syscall.Errno
-		errors.As(err, &errno)
-		syscall.Write(pipe, []byte(what+" "+strconv.Itoa(int(errno))))
-		os.Exit(127)
-	}
+	var limits []Limit
 	for text := range strings.SplitSeq(words[1], ",") {
-		if text == "-" {
-			continue
-		}
-		l, err := ParseLimit(text)
-		if err == nil {
-			err = setLimit(l)
-		}
-		if err != nil {
-			failed(l.Name, err)
+		if l, err := ParseLimit(text); err == nil {
+			limits = append(limits, l)
 		}
 	}
-	failed("exec", syscall.Exec(words[3], argv, env))
+	said := make([]byte, 0, 64) // become may leave no memory to make it of
+	failed, errno := become(words[3], os.Args, os.Environ(), limits)
+	said = append(append(said, failed...), ' ')
+	syscall.Write(pipe, strconv.AppendInt(said, int64(errno), 10))
+	os.Exit(127)
 }

@@ -101,3 +101,30 @@ func TestLookUpUser(t *testing.T) {
 		t.Error("A is lost")
 	}
 }
+
+// Whatever the program is allowed to have, we do not run out of memory on the way to it.
+func TestStageWithoutMemory(t *testing.T) {
+	env := append(os.Environ(), "LONG="+strings.Repeat("x", 100_000))
+	for range 50 {
+		cmd := Command{Path: "/etc/passwd", Env: env, Limits: []Limit{{"as", 1 << 20}, {"nofile", 20}, {"core", 0}}}
+		if _, err := Start(cmd); !errors.Is(err, ErrCannotRun) {
+			t.Fatalf("%v, want %v", err, ErrCannotRun)
+		}
+	}
+	small := Command{Path: "sh", Args: []string{"sh", "-c", "ulimit -v; echo ${#LONG}"}, Env: env, Limits: []Limit{{"as", 32 << 20}}}
+	for range 50 {
+		if got, want := said(t, small), "32768\n100000\n"; got != want {
+			t.Fatalf("%q, want %q", got, want)
+		}
+	}
+}
+
+// A program finds the soft limit on descriptors that we were started with, not the one of the Go runtime.
+func TestStageDescriptors(t *testing.T) {
+	cmd := Command{Path: "sh", Args: []string{"sh", "-c", "ulimit -n"}}
+	want := said(t, cmd)
+	cmd.Limits = []Limit{{"core", 0}}
+	if got := said(t, cmd); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

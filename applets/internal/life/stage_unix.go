@@ -21,16 +21,16 @@ func LimitNames() (names []string) {
 	return names
 }
 
-func setLimit(l Limit) error {
-	var r unix.Rlimit
+// resource is l as setrlimit(2) takes it.
+func (l Limit) resource() (number int, r unix.Rlimit) {
 	set(&r.Cur, l.Value)
 	set(&r.Max, l.Value)
 	for _, res := range resources {
 		if res.name == l.Name {
-			return unix.Setrlimit(res.number, &r)
+			return res.number, r
 		}
 	}
-	return unix.EINVAL
+	return -1, r // EINVAL
 }
 
 func set[T int64 | uint64](p *T, v uint64) { *p = T(v) } // FreeBSD has signed ones
