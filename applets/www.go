@@ -154,16 +154,7 @@ func (w *www) run(ctx context.Context, c *cli.Call) error {
 	reload := life.HangupReloads()
 	var stop *life.Stop
 	if len(w.dynamic.CGI) > 0 || web.StartsPHP(w.dynamic.PHP) { // whatever scripts leave behind ends with us, also by a KILL
-		guarded, end, err := life.Guard(ctx, false)
-		if guarded == nil { // the other process has done it all
-			switch {
-			case err != nil:
-				return err
-			case end.Signal != 0:
-				life.RaiseAgain(end.Signal)
-			}
-			return cli.Exit(end.Code, nil)
-		}
+		guarded, err := options.Guard(ctx)
 		if err != nil {
 			return err
 		}
