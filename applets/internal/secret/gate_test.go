@@ -182,6 +182,80 @@ func TestGateLetsTheNewestIn(t *testing.T) {
 	})
 }
 
+// A flood of failures from many addresses, more than may go in a second, does not keep one waiting that
+// has not failed yet.
+func TestGateFailuresGoLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate()
+		ctx, cancel := context.WithCancel(t.Context())
+		for i := range maxUnproven - 1 {
+			go func() {
+				for ctx.Err() == nil {
+					turn := g.Admit(conn(net.IPv4(10, 1, 0, byte(i)).String()))
+					turn.Wait(ctx)
+					turn.Done(false)
+				}
+			}()
+		}
+		time.Sleep(3 * time.Second)
+		start := time.Now()
+		turn := g.Admit(conn("10.0.0.2"))
+		if err := turn.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		turn.Done(true)
+		if d := time.Since(start); d > 50*time.Millisecond {
+			t.Errorf("it waited %v", d)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+// Who has got his turn keeps his place, whoever connects meanwhile; but those who do not make use of
+// their turn have no more than the half of all places for good.
+func TestGateKeepsProofs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate()
+		prove := func(ip string) *from {
+			c := conn(ip)
+			if err := g.Admit(c).Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		open := func(c *from) bool {
+			select {
+			case <-c.closed:
+				return false
+			default:
+				return true
+			}
+		}
+		first := prove("10.0.0.2")
+		for i := range 10 * maxUnproven {
+			g.Admit(conn(net.IPv4(10, 1, byte(i>>8), byte(i)).String()))
+		}
+		if !open(first) {
+			t.Error("a proof was cut off by connections that say nothing")
+		}
+		for i := range maxUnproven/2 - 1 {
+			prove(net.IPv4(10, 2, 0, byte(i)).String())
+		}
+		if !open(first) {
+			t.Error("a proof was cut off, and they are not more than the half")
+		}
+		prove("10.3.0.1")
+		if open(first) {
+			last := conn("10.3.0.2")
+			g.Admit(last)
+			if open(first) || !open(last) {
+				t.Error("who does not go on with his proof keeps a place")
+			}
+		}
+	})
+}
+
 func TestGateReplacedWhileWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewGate()
