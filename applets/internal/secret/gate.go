@@ -154,6 +154,16 @@ func (t *Turn) Wait(ctx context.Context) error {
 	}
 }
 
+// Replaced tells whether the connection was closed to make room for another one.
+func (t *Turn) Replaced() bool {
+	select {
+	case <-t.replaced:
+		return true
+	default:
+		return false
+	}
+}
+
 // Done says how the proof went. Only the first call counts.
 func (t *Turn) Done(proven bool) {
 	g := t.gate
