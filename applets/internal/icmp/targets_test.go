@@ -66,3 +66,26 @@ func TestResolve(t *testing.T) {
 		t.Errorf("IPv6 only: %v, %v", got, bad)
 	}
 }
+
+func TestShortAddresses(t *testing.T) {
+	for in, want := range map[string]string{
+		"127.1": "127.0.0.1", "1.1": "1.0.0.1", "10.258": "10.0.1.2", "10.1.258": "10.1.1.2", "0x7f000001": "127.0.0.1", "0x7f.1": "127.0.0.1",
+		"2130706433": "127.0.0.1", "4294967295": "255.255.255.255", "0": "127.0.0.1",
+		"": "", ".": "", "1.": "", ".1": "", "256.1": "", "1.16777216": "", "1.2.3.256": "", "1.2.3.4.5": "", "1.2.3.4.": "", "4294967296": "",
+		"010.1": "", "0x": "", "0xg": "", "-1": "", "+1": "", "1_0": "", "1and1": "", "127.1 ": "", "00": "",
+	} {
+		a, err := literal(in)
+		if got := a.String(); want == "" && err == nil || want != "" && (err != nil || got != want) {
+			t.Errorf("literal(%q) = %s, %v; want %q", in, got, err, want)
+		}
+	}
+}
+
+func TestNamed(t *testing.T) {
+	for name, want := range map[string]bool{"127.0.0.1": false, "127.1": false, "::": false, "FE80::1%lo": false, "::ffff:10.0.0.1": false, "[::1]": false,
+		"localhost": true, "1and1.com": true} {
+		if got := (Target{Name: name}).Named(); got != want {
+			t.Errorf("Named(%q) = %v", name, got)
+		}
+	}
+}
