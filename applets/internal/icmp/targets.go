@@ -48,7 +48,10 @@ func ReadHosts(r io.Reader) (names []string, err error) {
 			}
 		}
 	}
-	return names, in.Err()
+	if err := in.Err(); err != bufio.ErrTooLong {
+		return names, err
+	}
+	return nil, fmt.Errorf("a line of more than %d bytes", longest)
 }
 
 // ParseRange returns the addresses of a network as CIDR, or of FIRST-LAST. Of an IPv4 network they
