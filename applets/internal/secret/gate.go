@@ -15,6 +15,9 @@ const (
 	perAddress  = 5   // failed proofs a second
 	perAll      = 100 // and from all addresses together
 
+	// A failure is held against an address for so long: by then so many others may have failed that
+	// each of them comes as seldom.
+	memory        = 5 * time.Second
 	maxRemembered = 8 * maxUnproven // addresses that have failed
 )
 
@@ -24,7 +27,7 @@ var ErrReplaced = errors.New("too many connections that have not proven the key"
 // A Gate paces guesses at a key, by delay and never by locking out: at most so many failed proofs a
 // second from one address (for IPv6 from one /64, which is what one user gets), and so many in all.
 // Addresses take turns, so that a flood from some does not keep the others waiting: first those that
-// have not failed, then the one whose failure is longest ago. A proof that succeeds costs nothing.
+// have not failed of late, then the one whose failure is longest ago. A proof that succeeds costs nothing.
 //
 // Of the connections that wait, the oldest of the address that has the most makes room for a newer
 // one; where several have as many, the oldest of theirs. The newest never does: a stranger's many
@@ -46,7 +49,7 @@ type Gate struct {
 type address struct {
 	prefix  netip.Prefix
 	bucket  bucket
-	failed  time.Time // the last time; zero = never, as far as is remembered
+	failed  time.Time // the last time; zero = not of late
 	members []*Turn   // admitted and not done, oldest first
 	waiting []*Turn
 }
@@ -98,6 +101,9 @@ func (g *Gate) Admit(c net.Conn) *Turn {
 	if a == nil {
 		a = &address{prefix: p, bucket: bucket{size: perAddress}}
 		g.addrs[p] = a
+	}
+	if g.now().Sub(a.failed) > memory {
+		a.failed = time.Time{}
 	}
 	t := &Turn{gate: g, conn: c, address: a, granted: make(chan struct{}), replaced: make(chan struct{})}
 	g.last++

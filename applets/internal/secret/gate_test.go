@@ -183,7 +183,7 @@ func TestGateLetsTheNewestIn(t *testing.T) {
 }
 
 // A flood of failures from many addresses, more than may go in a second, does not keep one waiting that
-// has not failed yet.
+// has not failed of late.
 func TestGateFailuresGoLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewGate()
@@ -209,6 +209,39 @@ func TestGateFailuresGoLast(t *testing.T) {
 		}
 		cancel()
 		synctest.Wait()
+	})
+}
+
+// A failure is not held against an address for ever: strangers that are new each time would go first.
+func TestGateForgives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate()
+		fail := func(ip string) {
+			turn := g.Admit(conn(ip))
+			if err := turn.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			turn.Done(false)
+		}
+		fail("10.0.0.2")
+		time.Sleep(memory + time.Second)
+		for i := range perAll { // nobody may go at once
+			fail(net.IPv4(10, 1, 0, byte(i)).String())
+		}
+		order := make(chan string, 2)
+		for _, ip := range []string{"10.0.0.2", "10.0.0.3"} {
+			turn := g.Admit(conn(ip))
+			go func() {
+				if turn.Wait(t.Context()) == nil {
+					order <- ip
+				}
+			}()
+			synctest.Wait()
+		}
+		if first := <-order; first != "10.0.0.2" {
+			t.Errorf("%s went first", first)
+		}
+		<-order
 	})
 }
 
