@@ -1,10 +1,12 @@
 package secret
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -18,7 +20,7 @@ const (
 	// A failure is held against an address for so long: by then so many others may have failed that
 	// each of them comes as seldom.
 	memory        = 5 * time.Second
-	maxRemembered = 8 * maxUnproven // addresses that have failed
+	maxRemembered = 16 * maxUnproven // addresses about which there is something to remember
 )
 
 // ErrReplaced ends the wait of a connection whose place went to a newer one.
@@ -27,7 +29,8 @@ var ErrReplaced = errors.New("too many connections that have not proven the key"
 // A Gate paces guesses at a key, by delay and never by locking out: at most so many failed proofs a
 // second from one address (for IPv6 from one /64, which is what one user gets), and so many in all.
 // Addresses take turns, so that a flood from some does not keep the others waiting: first those that
-// have not failed of late, then the one whose failure is longest ago. A proof that succeeds costs nothing.
+// have not failed of late, and among these whoever lost his place most often before his turn came; then
+// the one whose failure is longest ago. A proof that succeeds costs nothing.
 //
 // Of the connections that wait, the oldest of the address that has the most makes room for a newer
 // one; where several have as many, the oldest of theirs. The newest never does: a stranger's many
@@ -50,6 +53,8 @@ type address struct {
 	prefix  netip.Prefix
 	bucket  bucket
 	failed  time.Time // the last time; zero = not of late
+	ousted  int       // how often it lost a place before its turn, since the last turn
+	left    uint64    // the number of the newest connection when its last one ended
 	members []*Turn   // admitted and not done, oldest first
 	waiting []*Turn
 }
@@ -113,6 +118,9 @@ func (g *Gate) Admit(c net.Conn) *Turn {
 	if g.count > maxUnproven {
 		old := g.oldest(t)
 		old.failed()
+		if !old.spent {
+			old.address.ousted++
+		}
 		close(old.replaced)
 		old.conn.Close()
 		g.drop(old)
@@ -209,24 +217,33 @@ func (g *Gate) drop(t *Turn) {
 	if len(a.waiting) == 0 {
 		g.turns = remove(g.turns, a)
 	}
-	if len(a.members) == 0 && a.failed.IsZero() {
-		delete(g.addrs, a.prefix) // nothing to remember
+	if len(a.members) == 0 {
+		a.left = g.last
+		if a.failed.IsZero() && a.ousted == 0 {
+			delete(g.addrs, a.prefix) // nothing to remember
+		}
 	}
-	for len(g.addrs) > maxRemembered {
+	if len(g.addrs) > maxRemembered {
 		g.forget()
 	}
 }
 
-// forget drops the address whose failure is longest ago. With so many it has been paced enough: they
-// took some seconds. mu is held.
+// forget drops the half of the addresses: of those that lost a place least often the ones that have been
+// away for longest. If they have failed, they have been paced enough: so many others take some seconds.
+// mu is held.
 func (g *Gate) forget() {
-	var old *address
+	var away []*address
 	for _, a := range g.addrs {
-		if len(a.members) == 0 && (old == nil || a.failed.Before(old.failed)) {
-			old = a
+		if len(a.members) == 0 {
+			away = append(away, a)
 		}
 	}
-	delete(g.addrs, old.prefix)
+	slices.SortFunc(away, func(a, b *address) int {
+		return cmp.Or(cmp.Compare(a.ousted, b.ousted), cmp.Compare(a.left, b.left))
+	})
+	for _, a := range away[:len(g.addrs)-maxRemembered/2] {
+		delete(g.addrs, a.prefix)
+	}
 }
 
 // grant lets in as many as may go now, and comes back when the next may. mu is held.
@@ -244,6 +261,7 @@ func (g *Gate) grant() {
 		a.bucket.level--
 		g.all.level--
 		t.spent = true
+		a.ousted = 0
 		g.proving++
 		close(t.granted)
 		g.turns = remove(g.turns, a)
@@ -266,7 +284,7 @@ func (g *Gate) next(now time.Time) (first *address, wait time.Duration) {
 			if w := a.bucket.wait(); wait == 0 || w < wait {
 				wait = w
 			}
-		case first == nil || a.failed.Before(first.failed):
+		case first == nil || a.failed.Before(first.failed) || a.failed.Equal(first.failed) && a.ousted > first.ousted:
 			first = a
 		}
 	}

@@ -212,6 +212,44 @@ func TestGateFailuresGoLast(t *testing.T) {
 	})
 }
 
+// Whoever comes again after he had to make room goes before strangers that are new each time.
+func TestGateOwesTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate()
+		for i := range perAll { // nobody may go at once
+			turn := g.Admit(conn(net.IPv4(10, 1, 0, byte(i)).String()))
+			turn.Wait(t.Context())
+			turn.Done(false)
+		}
+		strangers := 0
+		crowd := func(n int) {
+			for range n {
+				strangers++
+				turn := g.Admit(conn(net.IPv4(10, 2, byte(strangers>>8), byte(strangers)).String()))
+				go turn.Wait(t.Context())
+				synctest.Wait()
+			}
+		}
+		crowd(maxUnproven)
+		turn := g.Admit(conn("10.0.0.2"))
+		crowd(maxUnproven)
+		if err := turn.Wait(t.Context()); !errors.Is(err, ErrReplaced) {
+			t.Fatal(err)
+		}
+		turn = g.Admit(conn("10.0.0.2"))
+		start := time.Now()
+		if err := turn.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(start); d > 50*time.Millisecond {
+			t.Errorf("it waited %v", d)
+		}
+		turn.Done(true)
+		time.Sleep(time.Minute) // the strangers get their turns
+		synctest.Wait()
+	})
+}
+
 // A failure is not held against an address for ever: strangers that are new each time would go first.
 func TestGateForgives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -327,7 +365,7 @@ func TestGateForgets(t *testing.T) {
 			}
 			turn.Done(false)
 		}
-		if n := len(g.addrs); n > 8*maxUnproven {
+		if n := len(g.addrs); n > maxRemembered {
 			t.Errorf("%d addresses are remembered", n)
 		}
 	})
