@@ -175,11 +175,18 @@ func (s *Server) route(w *response, r *http.Request, p *peer) {
 		p.user = user
 	}
 	raw := r.URL.EscapedPath()
+	if raw == "" && r.URL.Host != "" { // RFC 9112, 3.2.2: http://host is http://host/
+		raw = "/"
+	}
 	if r.Method == http.MethodPut && s.o.Upload && p.user != "" {
 		s.put(w, r, at, raw)
 		return
 	}
 	e, t, err := at.lookup(raw)
+	if noneFree(err) {
+		s.forget()
+		e, t, err = at.lookup(raw)
+	}
 	if e != nil {
 		defer e.release()
 	}
@@ -256,7 +263,7 @@ func statusOf(err error) int {
 		return http.StatusNotFound
 	case errors.Is(err, fs.ErrPermission):
 		return http.StatusForbidden
-	case errors.Is(err, errChanging):
+	case errors.Is(err, errChanging), noneFree(err):
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError

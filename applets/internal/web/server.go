@@ -342,9 +342,11 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 			s.take(c)
 		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 			return nil
-		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM):
-			// Whoever waits longest makes room; the kernel keeps the new one meanwhile.
+		case noneFree(err), errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM):
+			// Files that wait to be asked for make room, and whoever waits longest; the kernel keeps the new
+			// one meanwhile.
 			s.o.Note("%v", err)
+			s.forget()
 			s.closeIdle()
 			select {
 			case <-time.After(pause):
@@ -359,6 +361,18 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 }
 
 const acceptPause = 5 * time.Millisecond
+
+// noneFree tells whether err is that there are no more descriptors.
+func noneFree(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
+// forget closes the files that are kept open, but for those that are being sent.
+func (s *Server) forget() {
+	for _, at := range s.sites {
+		at.cache.clear()
+	}
+}
 
 // wait makes room for one more connection. When all are taken, the one is closed that has waited for
 // its request for longest, and where none waits, so does the new one. It is false when the server
