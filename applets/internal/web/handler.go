@@ -111,6 +111,15 @@ func (s *Server) serve(w0 http.ResponseWriter, r *http.Request) {
 	w := &response{ResponseWriter: w0, s: s, h2: r.ProtoMajor == 2}
 	p, c := s.peerOf(r)
 	w.c = c
+	if c != nil && r.Close && r.TLS == nil {
+		// Who asks no more may end what it sends, as "printf | nc -N" does, and wants the answer all the
+		// same. net/http takes that for its leaving.
+		ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+		defer cancel()
+		stop := context.AfterFunc(r.Context(), func() { c.untilReset(); cancel() })
+		defer stop()
+		r = r.WithContext(ctx)
+	}
 	if limit := s.o.Limits.Total; limit > 0 {
 		ctx, cancel := context.WithTimeout(r.Context(), limit)
 		defer cancel()
