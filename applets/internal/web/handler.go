@@ -27,6 +27,7 @@ type response struct {
 	bytes  int64
 	moved  time.Time
 	until  time.Time
+	body   *body // of the request, if it is bounded
 }
 
 // Unwrap is for http.ResponseController.
@@ -288,7 +289,19 @@ func (s *Server) bound(w *response, r *http.Request) {
 	if !w.until.IsZero() && w.until.Before(b.until) {
 		b.until = w.until
 	}
+	w.body = b
 	r.Body = http.MaxBytesReader(w.ResponseWriter, b, s.o.Limits.BodySize)
+}
+
+// letBodyGo reads what is left of the body of r, for a moment: a client that is busy sending would
+// otherwise be cut off before it sees the answer.
+func (w *response) letBodyGo(r *http.Request) {
+	if w.body == nil {
+		return
+	}
+	http.NewResponseController(w.ResponseWriter).Flush()
+	w.body.until, w.body.moved = time.Now().Add(lingerBody), time.Time{}
+	io.Copy(io.Discard, r.Body)
 }
 
 // A body reads a request's body. The client has to send something every now and then, and all of it

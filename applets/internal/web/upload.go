@@ -18,7 +18,10 @@ import (
 // name when it is complete: nobody ever sees half of it, and what was there before stays until then.
 // Uploads that were cut short by a kill are known by that nobody holds their lock any more.
 
-const staging = ".sockbox-upload"
+const (
+	staging = ".sockbox-upload"
+	maxName = 255 // NAME_MAX of the systems we know
+)
 
 // put answers PUT: the body becomes the file. 201 tells that there was none before, 204 that
 // there was (RFC 9110, 9.3.4).
@@ -68,9 +71,13 @@ func (s *Server) form(w *response, r *http.Request, at *site, t target) {
 		return
 	}
 	s.bound(w, r)
+	refuse := func(status int, why string) {
+		s.fail(w, r, at, status, why)
+		w.letBodyGo(r)
+	}
 	m, err := r.MultipartReader()
 	if err != nil {
-		s.fail(w, r, at, http.StatusUnsupportedMediaType, "")
+		refuse(http.StatusUnsupportedMediaType, "")
 		return
 	}
 	var at2 []string
@@ -91,13 +98,13 @@ func (s *Server) form(w *response, r *http.Request, at *site, t target) {
 		if part.FormName() != "file" || name == "" {
 			continue
 		}
-		if name == "." || name == ".." || name[0] == '.' || strange(name) || len(name) > 255 {
-			s.fail(w, r, at, http.StatusForbidden, fmt.Sprintf("%q cannot be a name here", name))
+		if name == "." || name == ".." || name[0] == '.' || strange(name) || len(name) > maxName {
+			refuse(http.StatusForbidden, fmt.Sprintf("%q cannot be a name here", name))
 			return
 		}
 		folder, status := at.uploadTo(append(at2[:len(at2):len(at2)], name))
 		if status != 0 {
-			s.fail(w, r, at, status, "")
+			refuse(status, "")
 			return
 		}
 		if _, err := at.save(part, path.Join(folder, name), false, func() int { return 0 }); err != nil {
@@ -107,7 +114,7 @@ func (s *Server) form(w *response, r *http.Request, at *site, t target) {
 		saved++
 	}
 	if saved == 0 {
-		s.fail(w, r, at, http.StatusBadRequest, "no file was sent")
+		refuse(http.StatusBadRequest, "no file was sent")
 		return
 	}
 	w.Header().Set("Location", r.URL.EscapedPath())
@@ -140,6 +147,7 @@ func (s *Server) failUpload(w *response, r *http.Request, at *site, err error) {
 	// What is left of the body is nobody's business.
 	w.Header().Set("Connection", "close")
 	s.fail(w, r, at, status, why)
+	w.letBodyGo(r)
 }
 
 // A refusal is a status that was found while something was saved.
@@ -151,7 +159,10 @@ func (r refusal) Error() string { return http.StatusText(int(r)) }
 // Nothing becomes a program by being uploaded.
 func (s *site) uploadTo(parts []string) (folder string, status int) {
 	name := parts[len(parts)-1]
-	if s.inCGI("/"+strings.Join(parts, "/")) || s.isPHP(name) {
+	switch {
+	case len(name) > maxName:
+		return "", http.StatusBadRequest
+	case s.inCGI("/"+strings.Join(parts, "/")) || s.isPHP(name):
 		return "", http.StatusForbidden
 	}
 	at, err := s.walk(parts[:len(parts)-1])
