@@ -193,7 +193,7 @@ func (w *www) run(ctx context.Context, c *cli.Call) error {
 		if err != nil {
 			return err
 		}
-		t.Failed = func(err error) { c.Tell("%v: the certificate stays as it was", err) }
+		t.Failed = func(err error) { c.Tell("%v", err) }
 		if w.o.TLS, print, err = t.Config(); err != nil {
 			return err
 		}
