@@ -33,7 +33,7 @@ type item struct {
 
 // items returns what is in the folder, as far as a client may see it; more tells that there is more.
 func (s *site) items(folder string) (list []item, more bool, err error) {
-	f, err := s.root.Open(folder)
+	f, err := s.root().Open(folder)
 	if err != nil {
 		return nil, false, err
 	}
@@ -55,7 +55,7 @@ func (s *site) items(folder string) (list []item, more bool, err error) {
 			var info fs.FileInfo
 			switch mode := e.Type(); {
 			case mode == 0, mode.IsDir():
-				info, err = s.root.Lstat(path.Join(folder, name))
+				info, err = s.root().Lstat(path.Join(folder, name))
 			case mode&fs.ModeSymlink != 0:
 				var to place
 				to, err = s.walk(append(at[:len(at):len(at)], name))

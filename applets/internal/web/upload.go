@@ -201,14 +201,15 @@ func (s *site) save(r io.Reader, name string, replace bool, check func() int) (c
 	var id [12]byte
 	rand.Read(id[:])
 	part := path.Join(staging, hex.EncodeToString(id[:]))
-	f, err := s.stage(part)
+	root := s.root()
+	f, err := stage(root, part)
 	if err != nil {
 		return false, err
 	}
 	defer func() {
 		f.Close()
-		s.root.Remove(part) // unless it was moved
-		s.root.Remove(staging)
+		root.Remove(part) // unless it was moved
+		root.Remove(staging)
 	}()
 	if err := syscall.Flock(descriptor(f), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return false, err
@@ -222,7 +223,7 @@ func (s *site) save(r io.Reader, name string, replace bool, check func() int) (c
 	if status := check(); status != 0 {
 		return false, refusal(status)
 	}
-	was, err := s.root.Lstat(name)
+	was, err := root.Lstat(name)
 	created = errors.Is(err, fs.ErrNotExist)
 	switch {
 	case err != nil && !created:
@@ -233,22 +234,22 @@ func (s *site) save(r io.Reader, name string, replace bool, check func() int) (c
 		return false, fs.ErrPermission // a device or a FIFO is not ours to replace
 	}
 	if replace {
-		return created, s.root.Rename(part, name)
+		return created, root.Rename(part, name)
 	}
-	return true, s.root.Link(part, name) // fails if there is one
+	return true, root.Link(part, name) // fails if there is one
 }
 
 // stage makes the file part, and the folder for it.
-func (s *site) stage(part string) (f *os.File, err error) {
+func stage(root *os.Root, part string) (f *os.File, err error) {
 	for range 10 { // whoever is done meanwhile takes the folder away
-		if err := s.root.Mkdir(staging, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := root.Mkdir(staging, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
-		info, err := s.root.Lstat(staging)
+		info, err := root.Lstat(staging)
 		if err == nil && !info.IsDir() {
 			return nil, fmt.Errorf("%s: %w", staging, syscall.ENOTDIR)
 		}
-		f, err = s.root.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+		f, err = root.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return f, err
 		}
@@ -258,7 +259,8 @@ func (s *site) stage(part string) (f *os.File, err error) {
 
 // sweep removes uploads that were never finished.
 func (s *site) sweep() {
-	f, err := s.root.Open(staging)
+	root := s.root()
+	f, err := root.Open(staging)
 	if err != nil {
 		return
 	}
@@ -266,14 +268,14 @@ func (s *site) sweep() {
 	f.Close()
 	for _, name := range names {
 		name = path.Join(staging, name)
-		f, err := s.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 		if err != nil {
 			continue
 		}
 		if syscall.Flock(descriptor(f), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
-			s.root.Remove(name)
+			root.Remove(name)
 		}
 		f.Close()
 	}
-	s.root.Remove(staging)
+	root.Remove(staging)
 }
