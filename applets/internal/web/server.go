@@ -43,11 +43,18 @@ type Server struct {
 	from    map[netip.Addr]int // how many of them there are from where
 	room    *sync.Cond         // there may be room for one more
 	running int                // of the fast path
+
+	next  chan *conn    // to those who have served one, and would serve another
+	spare chan struct{} // as many of them as there may be
+	ended chan struct{} // closed when none will come any more
 }
+
+const maxSpare = 64
 
 // New makes a server of o. It opens the folders, which Run closes, and listens nowhere yet.
 func New(o Options) (_ *Server, err error) {
-	s := &Server{o: o, conns: map[*conn]struct{}{}, from: map[netip.Addr]int{}, zips: make(chan struct{}, 2), squeezing: make(chan struct{}, 8)}
+	s := &Server{o: o, conns: map[*conn]struct{}{}, from: map[netip.Addr]int{}, zips: make(chan struct{}, 2), squeezing: make(chan struct{}, 8),
+		next: make(chan *conn), spare: make(chan struct{}, maxSpare), ended: make(chan struct{})}
 	s.room = sync.NewCond(&s.mu)
 	defer func() {
 		if err != nil {
@@ -251,6 +258,7 @@ func (s *Server) drain(hurry <-chan struct{}) {
 		s.o.Tell("connections cut before they were answered: %d", left)
 	}
 	<-fast // their sockets are closed: this takes no time
+	close(s.ended)
 
 	gone := make(chan struct{})
 	go func() {
@@ -454,13 +462,33 @@ func (s *Server) take(nc net.Conn) {
 	}
 	s.running++
 	s.mu.Unlock()
-	go func() {
+	select {
+	case s.next <- c:
+	default:
+		go s.work(c)
+	}
+}
+
+// work serves c, and then others: a new goroutine would have to grow its stack first for each of them.
+func (s *Server) work(c *conn) {
+	for c != nil {
 		c.serve()
 		s.mu.Lock()
-		defer s.mu.Unlock()
 		s.running--
 		s.room.Broadcast()
-	}()
+		s.mu.Unlock()
+		select {
+		case s.spare <- struct{}{}:
+		default:
+			return
+		}
+		select {
+		case c = <-s.next:
+		case <-s.ended:
+			c = nil
+		}
+		<-s.spare
+	}
 }
 
 // allowed tells whether a peer at a may come in.
