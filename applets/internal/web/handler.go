@@ -140,9 +140,22 @@ func (s *Server) serve(w0 http.ResponseWriter, r *http.Request) {
 			panic(problem) // net/http cuts the connection
 		}
 	}()
+	if w.h2 {
+		from := network(p.addr)
+		if s.streams.take(r.Context(), from, 0, nil) != nil {
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusServiceUnavailable) // and no content, which nobody might take
+			return
+		}
+		defer s.streams.give(from)
+	}
 	s.route(w, r, &p)
 	if w.status == 0 {
 		w.status = http.StatusOK
+	}
+	if w.h2 && w.bytes > 0 {
+		// While it has its place: net/http would wait behind us for a client that takes nothing.
+		http.NewResponseController(w.ResponseWriter).Flush()
 	}
 }
 

@@ -34,6 +34,7 @@ type Server struct {
 	guard   guard
 
 	zips, squeezing chan struct{} // as many as there may be at once
+	streams         *places       // for requests of HTTP/2, of which a connection may bring a hundred
 
 	closing  atomic.Bool
 	requests sync.RWMutex // read-locked by each that net/http has
@@ -49,11 +50,14 @@ type Server struct {
 	ended chan struct{} // closed when none will come any more
 }
 
-const maxSpare = 64
+const (
+	maxSpare   = 64
+	maxStreams = 2048 // each takes about 40 KiB
+)
 
 // New makes a server of o. It opens the folders, which Run closes, and listens nowhere yet.
 func New(o Options) (_ *Server, err error) {
-	s := &Server{o: o, conns: map[*conn]struct{}{}, from: map[netip.Addr]int{}, zips: make(chan struct{}, 2), squeezing: make(chan struct{}, 8),
+	s := &Server{o: o, conns: map[*conn]struct{}{}, from: map[netip.Addr]int{}, zips: make(chan struct{}, 2), squeezing: make(chan struct{}, 8), streams: newPlaces(maxStreams),
 		next: make(chan *conn), spare: make(chan struct{}, maxSpare), ended: make(chan struct{})}
 	s.room = sync.NewCond(&s.mu)
 	defer func() {
