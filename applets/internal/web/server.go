@@ -365,7 +365,8 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 			case <-ctx.Done():
 			}
 			pause = min(2*pause, time.Second)
-		case errors.Is(err, syscall.ECONNABORTED), errors.Is(err, syscall.EINTR), errors.Is(err, syscall.EPROTO):
+		case ofOne(err):
+			s.o.Note("%v", err)
 		default:
 			return err
 		}
@@ -373,6 +374,16 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 }
 
 const acceptPause = 5 * time.Millisecond
+
+// ofOne tells whether err, of accept(2), is about the connection that was waiting, and not about the
+// listener: Linux hands on what went wrong on the network, and a filter says EPERM.
+func ofOne(err error) bool {
+	var no syscall.Errno
+	return errors.As(err, &no) && slices.Contains([]syscall.Errno{
+		syscall.ECONNABORTED, syscall.EINTR, syscall.EPERM, syscall.EPROTO, syscall.ENOPROTOOPT, syscall.EOPNOTSUPP,
+		syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH,
+	}, no)
+}
 
 // noneFree tells whether err is that there are no more descriptors.
 func noneFree(err error) bool {
