@@ -23,3 +23,20 @@ func (c *conn) untilReset() {
 		return err != nil && err != unix.EINTR || p[0].Revents != 0
 	})
 }
+
+const seesAcks = true
+
+// acks tells how many bytes the peer has acknowledged.
+func (c *conn) acks() (n uint64, ok bool) {
+	raw, err := c.tcp.SyscallConn()
+	if err != nil {
+		return 0, false
+	}
+	raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err == nil {
+			n, ok = info.Bytes_acked, true
+		}
+	})
+	return n, ok
+}

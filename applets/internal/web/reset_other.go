@@ -1,5 +1,0 @@
-//go:build !linux
-
-package web
-
-func (c *conn) untilReset() {}
