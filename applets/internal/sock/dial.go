@@ -13,7 +13,7 @@ import (
 // DialOptions are what the address does not say.
 type DialOptions struct {
 	Source  string        // tcp, udp: where to dial from: "ADDR", "ADDR:PORT", "[V6]:PORT" or ":PORT"; "" leaves it to the kernel
-	Timeout time.Duration // for name, connection and all; 0 leaves it to ctx and the kernel
+	Timeout time.Duration // for name, connection and all, a full backlog too; 0 leaves it to ctx and the kernel
 
 	Interface string // tcp, udp: go by this network interface only (SO_BINDTODEVICE, Linux); "" leaves it to the kernel
 }
@@ -83,7 +83,7 @@ func dial(ctx context.Context, a Addr, o DialOptions) (net.Conn, error) {
 		}
 		return d.DialContext(ctx, a.Net, a.hostPort())
 	case "unix":
-		return dialUnix(ctx, d, "unix", a.Path)
+		return dialBacklog(ctx, d, a.Path)
 	case "unixgram":
 		d.Control = func(_, _ string, c syscall.RawConn) error { return autobind(c) }
 		return dialUnix(ctx, d, "unixgram", a.Path)
