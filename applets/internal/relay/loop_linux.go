@@ -314,6 +314,9 @@ func (l *loop) connect(fd int) {
 	}
 	if err := unix.Connect(to, sa); err != nil && err != unix.EINPROGRESS {
 		unix.Close(to)
+		if err != unix.EAGAIN { // which a full backlog of a unix socket is
+			l.r.report(d, sock.About(d.Addr, err))
+		}
 		l.special(fd)
 		return
 	}
@@ -376,6 +379,9 @@ func (l *loop) event(e *end, what uint32) {
 			return
 		}
 		if what&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+			if n, err := unix.GetsockoptInt(e.fd, unix.SOL_SOCKET, unix.SO_ERROR); err == nil && n != 0 {
+				l.r.report(p.d, sock.About(p.d.Addr, syscall.Errno(n)))
+			}
 			l.unreached(p)
 			return
 		}
@@ -399,7 +405,7 @@ func (l *loop) event(e *end, what uint32) {
 	}
 }
 
-// unreached is for a destination that does not answer: the general way tries again, and says so.
+// unreached is for a destination that does not answer: the general way tries again, or another one.
 func (l *loop) unreached(p *pair) {
 	l.forget(p)
 	l.gone = append(l.gone, p.end[1].fd)
