@@ -21,6 +21,7 @@ import (
 type worker struct {
 	a     *active
 	hurry <-chan struct{}
+	say   func(r *resident, line []byte, err error) // gets every line that the program prints
 	stall []time.Time // starts of programs that have ended without an answer, one after the other
 	now   *resident   // nil: it is started for the next line
 }
@@ -35,7 +36,7 @@ var (
 // lastLines is how long what a program has printed may take to be read after its end.
 const lastLines = time.Second
 
-// A resident is a running program, and who reads what it prints.
+// A resident is a running program, and who waits for what it prints.
 type resident struct {
 	child *life.Child
 	end   chan struct{} // closed when nothing more comes
@@ -50,8 +51,9 @@ type answer struct {
 	err  error
 }
 
-// resident starts the program; say gets every line that it prints, with its newline.
-func (a *active) resident(ctx context.Context, hurry <-chan struct{}, say func(r *resident, line []byte, err error)) (*resident, error) {
+// resident starts the program.
+func (w *worker) resident(ctx context.Context) (*resident, error) {
+	a := w.a
 	g := given{std: [3]*os.File{life.Pipe, life.Pipe, a.Stderr}}
 	c, err := a.retry(ctx, g)
 	if err != nil {
@@ -62,7 +64,7 @@ func (a *active) resident(ctx context.Context, hurry <-chan struct{}, say func(r
 	go func() {
 		<-c.Done()
 		// What it has left behind could hold the pipe open, and nobody would learn that it is gone.
-		if err := c.Stop(a.KillTimeout, hurry); err != nil {
+		if err := c.Stop(a.KillTimeout, w.hurry); err != nil {
 			a.Log("%s: %v", a.Name, err)
 		}
 		// What even so has it open is found in the end, when everything is stopped. What the program
@@ -82,7 +84,7 @@ func (a *active) resident(ctx context.Context, hurry <-chan struct{}, say func(r
 			if err != nil && err != errTooLong {
 				return
 			}
-			say(r, line, err)
+			w.say(r, line, err)
 		}
 	})
 	return r, nil
@@ -121,7 +123,7 @@ func (w *worker) up(ctx context.Context) (err error) {
 		}
 	}
 	if len(w.stall) >= stallStarts && time.Since(w.stall[0]) < stallTime {
-		w.a.Log("%s: started %d times in %v, and it never answered: a pause of %v", w.a.Name, stallStarts, stallTime, stallPause)
+		w.a.Log("%s: started %d times in %v: a pause of %v", w.a.Name, stallStarts, stallTime, stallPause)
 		if !sleep(ctx, stallPause) {
 			return ctx.Err()
 		}
@@ -130,25 +132,26 @@ func (w *worker) up(ctx context.Context) (err error) {
 	if !w.a.admitted.rate.wait(ctx) {
 		return ctx.Err()
 	}
-	w.now, err = w.a.resident(ctx, w.hurry, func(r *resident, line []byte, err error) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.waiting == nil {
-			if r.unasked++; r.unasked == 1 {
-				w.a.Log("%s: process %d prints what nobody has asked for: dropped", w.a.Name, r.child.PID())
-			}
-			return
-		}
-		r.waiting <- answer{line, err}
-		r.waiting = nil
-	})
-	if err == nil {
-		w.stall = append(w.stall, time.Now())
-		if len(w.stall) > stallStarts {
+	if w.now, err = w.resident(ctx); err == nil {
+		if w.stall = append(w.stall, time.Now()); len(w.stall) > stallStarts {
 			w.stall = w.stall[1:]
 		}
 	}
 	return err
+}
+
+// answered has a line be the answer to whoever has asked.
+func (w *worker) answered(r *resident, line []byte, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waiting == nil {
+		if r.unasked++; r.unasked == 1 {
+			w.a.Log("%s: process %d prints what nobody has asked for: dropped", w.a.Name, r.child.PID())
+		}
+		return
+	}
+	r.waiting <- answer{line, err}
+	r.waiting = nil
 }
 
 // gone is called when nothing more comes from the program: it has ended, or closed its output, and is
@@ -240,24 +243,27 @@ func (a *active) work(ctx context.Context, hurry <-chan struct{}) error {
 	s := &shop{active: a, ctx: ctx, inside: inside, questions: make(chan question)}
 	s.lines.holders = map[*lineReader]int{}
 	var workers sync.WaitGroup
-	if a.Broadcast {
-		r := &room{shop: s, members: map[*member]bool{}, w: &worker{a: a, hurry: hurry}, over: make(chan struct{})}
-		s.room = r
-		if err := r.up(inside); err != nil {
+	first := func(up func(context.Context) error) { // so that the first peer need not wait for it
+		if err := up(inside); err != nil && inside.Err() == nil {
 			a.Log("%s: %v", a.Name, err)
 		}
+	}
+	if a.Broadcast {
+		r := &room{shop: s, members: map[*member]bool{}, over: make(chan struct{})}
+		r.w = &worker{a: a, hurry: hurry, say: r.say}
+		s.room = r
 		workers.Go(func() {
+			first(r.up)
 			<-inside.Done()
 			r.stop()
 		})
 	} else {
 		for range max(a.Workers, 1) {
 			w := &worker{a: a, hurry: hurry}
-			if err := w.up(inside); err != nil { // now, so that the first peer need not wait for it
-				a.Log("%s: %v", a.Name, err)
-			}
+			w.say = w.answered
 			workers.Go(func() {
 				defer w.stop()
+				first(w.up)
 				for {
 					select {
 					case q := <-s.questions:
@@ -594,37 +600,7 @@ type member struct {
 func (r *room) up(ctx context.Context) (err error) {
 	r.writing.Lock()
 	defer r.writing.Unlock()
-	return r.start(ctx)
-}
-
-func (r *room) start(ctx context.Context) (err error) {
-	w := r.w
-	if w.now != nil {
-		select {
-		case <-w.now.end:
-			w.gone()
-		default:
-			return nil
-		}
-	}
-	if len(w.stall) >= stallStarts && time.Since(w.stall[0]) < stallTime {
-		r.Log("%s: started %d times in %v: a pause of %v", r.Name, stallStarts, stallTime, stallPause)
-		if !sleep(ctx, stallPause) {
-			return ctx.Err()
-		}
-		w.stall = w.stall[:0]
-	}
-	if w.stall = append(w.stall, time.Now()); len(w.stall) > stallStarts {
-		w.stall = w.stall[1:]
-	}
-	w.now, err = r.resident(ctx, w.hurry, func(_ *resident, line []byte, err error) {
-		if err != nil {
-			r.Log("%s: %v: dropped", r.Name, err)
-			return
-		}
-		r.say(line)
-	})
-	return err
+	return r.w.up(ctx)
 }
 
 func (r *room) stop() {
@@ -634,7 +610,11 @@ func (r *room) stop() {
 }
 
 // say passes a line on to everybody. Who has too much waiting already is sent away.
-func (r *room) say(line []byte) {
+func (r *room) say(_ *resident, line []byte, err error) {
+	if err != nil {
+		r.Log("%s: %v: dropped", r.Name, err)
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for m := range r.members {
@@ -720,7 +700,7 @@ func (r *room) listen(in *lineReader) error {
 func (r *room) put(line []byte) error {
 	r.writing.Lock()
 	defer r.writing.Unlock()
-	if err := r.start(r.inside); err != nil {
+	if err := r.w.up(r.inside); err != nil {
 		return err
 	}
 	child := r.w.now.child
