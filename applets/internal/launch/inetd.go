@@ -14,6 +14,7 @@ import (
 // acceptLoop starts a program for each connection. Where there are as many as may be, or came faster
 // than they may, connections wait to be accepted.
 func (a *active) acceptLoop(ctx context.Context, s *sock.Bound, hurry <-chan struct{}) {
+	workers := newWorkers(ctx)
 	pause := time.Duration(0)
 	full := false
 	for a.admitted.place(ctx) {
@@ -50,7 +51,7 @@ func (a *active) acceptLoop(ctx context.Context, s *sock.Bound, hurry <-chan str
 		case <-ctx.Done():
 		}
 		// In a goroutine: while one program is started the next connection is accepted.
-		a.running.Go(func() {
+		workers.Go(&a.running, func() {
 			defer a.admitted.leave()
 			defer leave()
 			a.converse(ctx, s, c, peer, hurry)
