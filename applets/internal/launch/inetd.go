@@ -75,8 +75,11 @@ func (a *active) converse(ctx context.Context, s *sock.Bound, c *os.File, peer n
 			}
 			g.env = append(g.env, "LISTEN_FDS=1", "LISTEN_FDNAMES="+fdNames(names, 1))
 		}
-	case a.StderrSocket:
-		g.std[2] = c
+	default:
+		g.env = append(g.env, "PROTO="+protocol(s))
+		if a.StderrSocket {
+			g.std[2] = c
+		}
 	}
 	child, err := a.retry(ctx, g)
 	c.Close()
@@ -105,12 +108,12 @@ func protocol(s *sock.Bound) string {
 	return "TCP"
 }
 
-// peerEnv adds what a program is told about a connection: as UCSPI has it (PROTO, TCPREMOTEIP and so
-// on; for unix sockets UNIXREMOTEEUID), as CGI does (REMOTE_ADDR, REMOTE_PORT, SERVER_ADDR,
+// peerEnv adds what a program is told about a connection: as UCSPI has it (TCPREMOTEIP and so on; for
+// unix sockets UNIXREMOTEEUID; but not PROTO, which for Upstart is something else), as CGI does (REMOTE_ADDR, REMOTE_PORT, SERVER_ADDR,
 // SERVER_PORT of RFC 3875), and in our own words.
 func peerEnv(env []string, s *sock.Bound, c *os.File, peer net.Addr) []string {
 	local := s.Local()
-	env = append(env, "PROTO="+protocol(s), "SOCKBOX_PEER="+peerAddr(peer), "SOCKBOX_LOCAL="+s.Name())
+	env = append(env, "SOCKBOX_PEER="+peerAddr(peer), "SOCKBOX_LOCAL="+s.Name())
 	if u, ok := local.(*net.UnixAddr); ok {
 		env = append(env, "UNIXLOCALPATH="+u.Name)
 		if p, ok := peer.(*net.UnixAddr); ok && p.Name != "" && p.Name != "@" {

@@ -22,8 +22,8 @@ type worker struct {
 	a     *active
 	hurry <-chan struct{}
 	say   func(r *resident, line []byte, err error) // gets every line that the program prints
-	stall []time.Time // starts of programs that have ended without an answer, one after the other
-	now   *resident   // nil: it is started for the next line
+	stall []time.Time                               // starts of programs that have ended without an answer, one after the other
+	now   *resident                                 // nil: it is started for the next line
 }
 
 // Why a line has no answer.
