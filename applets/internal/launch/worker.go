@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -31,6 +30,7 @@ var (
 	errEnded   = errors.New("the program has ended without an answer")
 	errLate    = errors.New("the program took too long")
 	errTooLong = errors.New("the line is too long")
+	errSlow    = errors.New("the answer was not taken, and there are too many")
 )
 
 // lastLines is how long what a program has printed may take to be read after its end.
@@ -236,12 +236,13 @@ type question struct {
 // work is serve for Mode Worker. It stops taking lines when ctx ends; those that have come are
 // answered, for as long as Linger.
 func (a *active) work(ctx context.Context, hurry <-chan struct{}) error {
+	collectSooner()
 	inside, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	defer a.running.Wait()
 	var clients, doors sync.WaitGroup
 	s := &shop{active: a, ctx: ctx, inside: inside, questions: make(chan question)}
-	s.lines.holders = map[*lineReader]int{}
+	s.lines.holders = map[*lineReader]holding{}
 	var workers sync.WaitGroup
 	first := func(up func(context.Context) error) { // so that the first peer need not wait for it
 		if err := up(inside); err != nil && inside.Err() == nil {
@@ -390,10 +391,14 @@ func (s *shop) serveOne(c net.Conn) error {
 		if err != nil {
 			return err
 		}
+		if !in.hold(told, len(line)) {
+			return errSlow
+		}
 		c.SetWriteDeadline(time.Now().Add(writeTime))
 		if _, err := c.Write(line); err != nil || s.HangUp {
 			return err
 		}
+		in.hold(begun, 0)
 	}
 }
 
@@ -401,6 +406,7 @@ func (s *shop) serveOne(c net.Conn) error {
 func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
 	pc := b.Packets()
 	buf := make([]byte, 64<<10)
+	full := false
 	for s.admitted.place(s.ctx) {
 		n, peer, err := pc.ReadFrom(buf)
 		if err != nil {
@@ -415,9 +421,19 @@ func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
 			s.admitted.leave()
 			continue
 		}
+		if !s.lines.take(n) {
+			if !full {
+				s.Log("%s: %s: more comes than is answered: dropped", s.Name, b.Name())
+			}
+			full = true
+			s.admitted.leave()
+			continue
+		}
+		full = false
 		rest := append([]byte(nil), buf[:n]...)
 		clients.Go(func() {
 			defer s.admitted.leave()
+			defer s.lines.give(n)
 			for len(rest) > 0 {
 				line := append([]byte(nil), rest...)
 				if i := bytes.IndexByte(rest, '\n'); i >= 0 {
@@ -438,138 +454,6 @@ func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
 			}
 		})
 	}
-}
-
-// How long things may take that a peer does.
-const (
-	lineTime  = 10 * time.Second // for a line that has begun
-	lineMore  = 64 << 10         // and a second more for so many bytes of it
-	writeTime = 30 * time.Second // to take an answer
-)
-
-// unfinishedMost is what all lines that have begun may take up together. The longest gives way.
-const unfinishedMost = 16 << 20
-
-// A lineReader reads the lines of one client. While nothing comes it holds little memory.
-type lineReader struct {
-	s     *shop
-	c     net.Conn
-	buf   []byte // what has been read and not been taken
-	from  int    // where no newline has been looked for yet
-	stop  func() bool
-	ended error
-}
-
-const smallBuffer = 512
-
-func newLineReader(s *shop, c net.Conn) *lineReader {
-	l := &lineReader{s: s, c: c}
-	l.stop = context.AfterFunc(s.ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
-	return l
-}
-
-func (l *lineReader) free() {
-	l.stop()
-	l.s.lines.set(l, 0)
-}
-
-// deadline is when the line that has begun has to be complete; the zero time while none has. When no
-// more lines are taken the time is over for all.
-func (l *lineReader) deadline(t time.Time) {
-	l.c.SetReadDeadline(t)
-	if l.s.ctx.Err() != nil {
-		l.c.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-// next returns a line with its newline, which is added to the last one. It is the caller's.
-func (l *lineReader) next() ([]byte, error) {
-	var began time.Time
-	for {
-		i := bytes.IndexByte(l.buf[l.from:], '\n')
-		if n := l.from + i; i >= 0 && n <= l.s.MaxMessage {
-			return l.take(n + 1), nil
-		}
-		l.from = len(l.buf)
-		switch {
-		case i >= 0, l.from > l.s.MaxMessage:
-			return nil, fmt.Errorf("%w: more than %d bytes", errTooLong, l.s.MaxMessage)
-		case l.ended == io.EOF && l.from > 0:
-			l.buf = append(l.buf, '\n')
-			return l.take(l.from + 1), nil
-		case l.ended != nil:
-			return nil, l.ended
-		}
-		if l.from == 0 {
-			l.deadline(time.Time{})
-			began = time.Time{}
-		} else {
-			if began.IsZero() {
-				began = time.Now()
-			}
-			l.deadline(began.Add(lineTime + time.Duration(l.from/lineMore)*time.Second))
-		}
-		if cap(l.buf)-len(l.buf) < smallBuffer/2 {
-			size := max(smallBuffer, 2*cap(l.buf))
-			if !l.s.lines.set(l, size) {
-				return nil, fmt.Errorf("%w: there are too many that have begun", errTooLong)
-			}
-			l.buf = append(make([]byte, 0, size), l.buf...)
-		}
-		n, err := l.c.Read(l.buf[len(l.buf):cap(l.buf)])
-		l.buf = l.buf[:len(l.buf)+n]
-		if err != nil {
-			l.ended = err
-		}
-	}
-}
-
-func (l *lineReader) take(n int) []byte {
-	line := append(make([]byte, 0, n), l.buf[:n]...)
-	rest := copy(l.buf, l.buf[n:])
-	l.buf, l.from = l.buf[:rest], 0
-	if rest == 0 && cap(l.buf) > smallBuffer {
-		l.buf = nil
-		l.s.lines.set(l, 0)
-	}
-	return line
-}
-
-// A budget is shared by the lines that have begun. When it is used up the longest of them gives way, so
-// that no set of peers stops the rest.
-type budget struct {
-	mu      sync.Mutex
-	used    int
-	holders map[*lineReader]int
-}
-
-// set says how much l holds, and tells whether it may.
-func (b *budget) set(l *lineReader, size int) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if size <= smallBuffer {
-		size = 0
-	}
-	b.used += size - b.holders[l]
-	if b.holders[l] = size; size == 0 {
-		delete(b.holders, l)
-	}
-	for b.used > unfinishedMost {
-		longest := l
-		for other, size := range b.holders {
-			if size > b.holders[longest] {
-				longest = other
-			}
-		}
-		b.used -= b.holders[longest]
-		delete(b.holders, longest)
-		l.s.Log("%s: %s: a line has to give way to others: closed", l.s.Name, peerAddr(longest.c.RemoteAddr()))
-		longest.c.Close()
-		if longest == l {
-			return false
-		}
-	}
-	return true
 }
 
 // A room is where every client hears what the program prints.
@@ -689,6 +573,7 @@ func (r *room) listen(in *lineReader) error {
 		}
 		if err == nil {
 			err = r.put(line)
+			in.hold(begun, 0)
 		}
 		if err != nil {
 			return err
