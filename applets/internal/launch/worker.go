@@ -406,7 +406,7 @@ func (s *shop) serveOne(c net.Conn) error {
 func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
 	pc := b.Packets()
 	buf := make([]byte, 64<<10)
-	full := false
+	dropped := 0
 	for s.admitted.place(s.ctx) {
 		n, peer, err := pc.ReadFrom(buf)
 		if err != nil {
@@ -422,14 +422,16 @@ func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
 			continue
 		}
 		if !s.lines.take(n) {
-			if !full {
+			if dropped++; dropped == 1 {
 				s.Log("%s: %s: more comes than is answered: dropped", s.Name, b.Name())
 			}
-			full = true
 			s.admitted.leave()
 			continue
 		}
-		full = false
+		if dropped > 0 && s.lines.calm() {
+			s.Log("%s: %s: %d datagrams were dropped", s.Name, b.Name(), dropped)
+			dropped = 0
+		}
 		rest := append([]byte(nil), buf[:n]...)
 		clients.Go(func() {
 			defer s.admitted.leave()

@@ -259,6 +259,13 @@ func (b *budget) take(n int) bool {
 	return true
 }
 
+// calm tells whether it is well away from being used up.
+func (b *budget) calm() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.used < linesMost/2
+}
+
 // give gives back what was taken.
 func (b *budget) give(n int) {
 	b.mu.Lock()
