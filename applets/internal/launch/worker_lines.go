@@ -178,13 +178,21 @@ func (b *budget) add(h holding, sign int) {
 	}
 }
 
-// room waits until there is room for more bytes, or nothing that makes it by itself, and tells how long
-// that took, and whether ctx has not ended.
+// takeTime is how long an answer may be on its way to its client while others need its room.
+const takeTime = time.Second
+
+// room waits until there is room for more bytes, or nothing that makes it by itself, or an answer that
+// has to give way. It tells how long that took, and whether ctx has not ended.
 func (b *budget) room(ctx context.Context, more int) (waited time.Duration, ok bool) {
 	began := time.Now()
 	for {
 		b.mu.Lock()
-		if b.used+more <= linesMost || b.asked == 0 {
+		enough := b.used+more <= linesMost || b.asked == 0
+		if !enough {
+			oldest := b.holders[b.victim()]
+			enough = oldest.kind == told && time.Since(oldest.since) > takeTime
+		}
+		if enough {
 			b.mu.Unlock()
 			return waited, true
 		}
@@ -193,12 +201,16 @@ func (b *budget) room(ctx context.Context, more int) (waited time.Duration, ok b
 		}
 		freed := b.freed
 		b.mu.Unlock()
+		again := time.NewTimer(takeTime)
 		select {
 		case <-freed:
-			waited = time.Since(began)
+		case <-again.C:
 		case <-ctx.Done():
+			again.Stop()
 			return 0, false
 		}
+		again.Stop()
+		waited = time.Since(began)
 	}
 }
 
