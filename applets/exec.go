@@ -304,7 +304,7 @@ func (e *execute) surroundings(o *launch.ExecOptions) error {
 	}
 	if e.user != "" {
 		if o.User, err = life.LookUpUser(e.user); err != nil {
-			return fmt.Errorf("--user: %w", err)
+			return cli.Usage(fmt.Errorf("--user: %w", err))
 		}
 		o.Env = o.User.Environment(nil)
 	}
