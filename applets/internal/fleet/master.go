@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -381,7 +382,7 @@ func (m *master) connect() error {
 		m.pool = &plainPool{m: m}
 		return nil
 	}
-	s := &sessionPool{m: m}
+	s := &sessionPool{m: m, before: tls.NewLRUClientSessionCache(1)}
 	m.pool = s
 	return s.connect(m.Retry)
 }

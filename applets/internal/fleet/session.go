@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,8 @@ import (
 // taken up again, by whoever is there to do it: see keep.
 type sessionPool struct {
 	m      *master
-	ticket *secret.Ticket // of the session, once there is one
+	ticket *secret.Ticket         // of the session, once there is one
+	before tls.ClientSessionCache // what connections with tickets resume
 
 	mu      sync.Mutex
 	talk    *talk
@@ -56,7 +58,7 @@ func (s *sessionPool) dialSession(retry time.Duration) error {
 			}
 			var proven net.Conn
 			if s.ticket != nil {
-				proven, err = secret.DialTicket(ctx, c, *s.ticket)
+				proven, err = secret.DialTicket(ctx, c, *s.ticket, s.before)
 			} else {
 				proven, err = secret.Dial(ctx, c, m.Key, secret.ForPool)
 			}
@@ -240,7 +242,7 @@ func (s *sessionPool) dial(ctx context.Context, d *daemon) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := secret.DialTicket(ctx, c, d.ticket)
+	t, err := secret.DialTicket(ctx, c, d.ticket, s.before)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.where, sock.Reason(err))
 	}

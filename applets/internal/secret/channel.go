@@ -43,7 +43,10 @@ import (
 // A ticket, which a listener has given to a dialler over such a channel, proves one more: 16 bytes
 // of ID and 32 of secret are too long to be guessed, so an HMAC-SHA256 with the secret over the
 // side's identity, with the purpose link, and the exporter will do. A listener that knows no such
-// ticket closes.
+// ticket closes. A pool has hundreds of these channels with one master, so that here a TLS session may
+// resume one of the same two processes (RFC 8446, 2.2), with a Diffie-Hellman exchange of its own all
+// the same: certificates and signatures, which prove nothing here, are left out. What it takes to resume
+// is in the memory of the two, and ends with them.
 //
 //	'D', ticket's ID (16), MAC (32)  ->
 //	                                 <-  MAC (32)
@@ -132,7 +135,11 @@ func (l *Identity) Accept(ctx context.Context, c net.Conn, key Key, purpose stri
 
 // accept is Accept, where a ticket will do as well. No key, the zero Key, is not enough for anything.
 func (l *Identity) accept(ctx context.Context, c net.Conn, key Key, purpose string, find func(TicketID) (Ticket, bool)) (t *tls.Conn, id *TicketID, err error) {
-	t = tls.Server(c, l.config)
+	config := l.config
+	if find != nil {
+		config = l.resuming
+	}
+	t = tls.Server(c, config)
 	err = prove(ctx, t, func() error {
 		b := make([]byte, shareSize)
 		if _, err := io.ReadFull(t, b[:1]); err != nil {
@@ -223,7 +230,7 @@ func exporter(t *tls.Conn) ([]byte, error) {
 }
 
 // An Identity is what a listener needs to speak TLS: a certificate that nobody checks, made once.
-type Identity struct{ config *tls.Config }
+type Identity struct{ config, resuming *tls.Config }
 
 // NewIdentity makes one. It is used for any number of channels at the same time.
 func NewIdentity() (*Identity, error) {
@@ -237,10 +244,13 @@ func NewIdentity() (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Identity{&tls.Config{
+	config := &tls.Config{
 		MinVersion:             tls.VersionTLS13,
 		NextProtos:             []string{ALPN},
 		SessionTicketsDisabled: true,
 		Certificates:           []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
-	}}, nil
+	}
+	resuming := config.Clone()
+	resuming.SessionTicketsDisabled = false
+	return &Identity{config, resuming}, nil
 }
