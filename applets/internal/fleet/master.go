@@ -315,7 +315,7 @@ func (m *master) granted(d *daemon, why error) {
 // itself is kept by counting.
 func boundMemory() {
 	debug.SetGCPercent(800)
-	debug.SetMemoryLimit(56 << 20)
+	debug.SetMemoryLimit(48 << 20)
 }
 
 // addRow puts a daemon into the report.
