@@ -311,11 +311,12 @@ func (m *master) granted(d *daemon, why error) {
 	m.all.Go(d.run)
 }
 
-// boundMemory has the collector run seldom, and more often as memory comes near to 64 MiB. The bound
-// itself is kept by counting.
+// boundMemory has the collector run seldom, and more often as memory comes near to 64 MiB, of which the
+// program itself is some. The bound itself is kept by counting: there has to be room left below this
+// one, or the collector does nothing but run.
 func boundMemory() {
 	debug.SetGCPercent(800)
-	debug.SetMemoryLimit(48 << 20)
+	debug.SetMemoryLimit(53 << 20)
 }
 
 // addRow puts a daemon into the report.
