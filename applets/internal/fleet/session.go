@@ -67,6 +67,7 @@ func (s *sessionPool) dialSession(retry time.Duration) error {
 				continue
 			}
 			t = newTalk(proven)
+			sock.TuneLink(proven)
 			if err = s.greet(t); err == nil {
 				return nil
 			}
