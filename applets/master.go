@@ -58,7 +58,7 @@ sockbox master --only 'vm*' --restart on-failure @/tmp/key 127.0.0.1 9999 /tmp/d
 	Setup: func(fs *pflag.FlagSet) cli.Run {
 		m := master{
 			retry: 10 * time.Second, connectTimeout: 10 * time.Second, resume: 30 * time.Second, grace: 2 * time.Second, linger: 5 * time.Second,
-			restart: "never", stderr: "pass", capacity: 64 << 10, maxMessage: 64 << 10,
+			restart: "never", stderr: "pass", capacity: 64 << 10, maxMessage: 32 << 10,
 		}
 		fs.StringArrayVar(&m.only, "only", nil, "run files that match `GLOB` only (may be given more than once)")
 		fs.BoolVar(&m.watch, "watch", false, "go on: files that come into DIR join, those that go are stopped")

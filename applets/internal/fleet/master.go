@@ -111,6 +111,9 @@ func Master(stop *life.Stop, o MasterOptions) (err error) {
 	files, err := m.list()
 	if err == nil && len(files) == 0 && !m.Watch {
 		err = fmt.Errorf("%s: no file in it can be executed", m.Dir)
+		if len(m.Only) > 0 {
+			err = fmt.Errorf("%s: no file in it that --only lets in can be executed", m.Dir)
+		}
 	}
 	if err == nil {
 		if err = m.report.openJoblog(o.Joblog); err != nil {
