@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -175,9 +176,16 @@ func (m *master) run(ctx context.Context, c *cli.Call) error {
 		o.Out = nil
 	}
 	if cli.IsTerminal(c.Stderr) && !c.Quiet {
-		var clear func()
-		o.Look, clear = statusLine(c)
-		defer clear()
+		s := &statusLine{out: c.Stderr}
+		defer s.hide()
+		line := o.Line
+		o.Look = s.look
+		o.Line = func(name string, b []byte) error { s.hide(); return line(name, b) }
+		o.Log = func(format string, args ...any) { s.hide(); c.Tell(format, args...) }
+		if o.Note != nil {
+			o.Note = o.Log
+		}
+		o.Out = hiding{o.Out, s}
 	}
 	err = fleet.Master(guarded.Stop, o)
 	if sig := guarded.Signal(); sig != 0 {
@@ -199,18 +207,35 @@ func (m *master) run(ctx context.Context, c *cli.Call) error {
 	return err
 }
 
-// statusLine shows on a terminal how it goes, in one line that is written anew.
-func statusLine(c *cli.Call) (look func(running, ended int, messages int64), clear func()) {
-	shown := ""
-	return func(running, ended int, messages int64) {
-			line := fmt.Sprintf("%d running, %d ended, %d messages", running, ended, messages)
-			if line != shown {
-				fmt.Fprintf(c.Stderr, "\r\x1b[K%s", line)
-				shown = line
-			}
-		}, func() {
-			if shown != "" {
-				fmt.Fprint(c.Stderr, "\r\x1b[K")
-			}
-		}
+// A statusLine shows on a terminal how it goes, in one line that is written anew. Whoever writes there
+// as well, one at a time, hides it first.
+type statusLine struct {
+	out   io.Writer
+	shown string
+}
+
+func (s *statusLine) look(running, ended int, messages int64) {
+	line := fmt.Sprintf("%d running, %d ended, %d messages", running, ended, messages)
+	if line != s.shown {
+		fmt.Fprintf(s.out, "\r\x1b[K%s", line)
+		s.shown = line
+	}
+}
+
+func (s *statusLine) hide() {
+	if s.shown != "" {
+		fmt.Fprint(s.out, "\r\x1b[K")
+		s.shown = ""
+	}
+}
+
+// hiding is a writer that hides the line first.
+type hiding struct {
+	io.Writer
+	s *statusLine
+}
+
+func (h hiding) Write(b []byte) (int, error) {
+	h.s.hide()
+	return h.Writer.Write(b)
 }
