@@ -260,7 +260,9 @@ func (s *sessionPool) done(d *daemon) {
 	o := d.outcome
 	m := message{Type: "done", ID: d.seq, Outcome: &o}
 	s.mu.Lock()
-	s.told = append(s.told, m)
+	if s.told = append(s.told, m); len(s.told) > maxRows { // with --watch there is no end to them
+		s.told = s.told[1:]
+	}
 	t := s.talk
 	s.mu.Unlock()
 	t.say(m)
