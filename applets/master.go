@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -57,7 +58,7 @@ sockbox master --only 'vm*' --restart on-failure @/tmp/key 127.0.0.1 9999 /tmp/d
 	Setup: func(fs *pflag.FlagSet) cli.Run {
 		m := master{
 			retry: 10 * time.Second, connectTimeout: 10 * time.Second, resume: 30 * time.Second, grace: 2 * time.Second, linger: 5 * time.Second,
-			restart: "never", stderr: "pass", capacity: 256 << 10, maxMessage: 64 << 10,
+			restart: "never", stderr: "pass", capacity: 64 << 10, maxMessage: 32 << 10,
 		}
 		fs.StringArrayVar(&m.only, "only", nil, "run files that match `GLOB` only (may be given more than once)")
 		fs.BoolVar(&m.watch, "watch", false, "go on: files that come into DIR join, those that go are stopped")
@@ -163,9 +164,16 @@ func (m *master) run(ctx context.Context, c *cli.Call) error {
 		o.Out = nil
 	}
 	if cli.IsTerminal(c.Stderr) && !c.Quiet {
-		var clear func()
-		o.Look, clear = statusLine(c)
-		defer clear()
+		s := &statusLine{out: c.Stderr}
+		defer s.hide()
+		line := o.Line
+		o.Look = s.look
+		o.Line = func(name string, b []byte) error { s.hide(); return line(name, b) }
+		o.Log = func(format string, args ...any) { s.hide(); c.Tell(format, args...) }
+		if o.Note != nil {
+			o.Note = o.Log
+		}
+		o.Out = hiding{o.Out, s}
 	}
 	err = fleet.Master(guarded.Stop, o)
 	if sig := guarded.Signal(); sig != 0 {
@@ -187,18 +195,35 @@ func (m *master) run(ctx context.Context, c *cli.Call) error {
 	return err
 }
 
-// statusLine shows on a terminal how it goes, in one line that is written anew.
-func statusLine(c *cli.Call) (look func(running, ended int, messages int64), clear func()) {
-	shown := ""
-	return func(running, ended int, messages int64) {
-			line := fmt.Sprintf("%d running, %d ended, %d messages", running, ended, messages)
-			if line != shown {
-				fmt.Fprintf(c.Stderr, "\r\x1b[K%s", line)
-				shown = line
-			}
-		}, func() {
-			if shown != "" {
-				fmt.Fprint(c.Stderr, "\r\x1b[K")
-			}
-		}
+// A statusLine shows on a terminal how it goes, in one line that is written anew. Whoever writes there
+// as well, one at a time, hides it first.
+type statusLine struct {
+	out   io.Writer
+	shown string
+}
+
+func (s *statusLine) look(running, ended int, messages int64) {
+	line := fmt.Sprintf("%d running, %d ended, %d messages", running, ended, messages)
+	if line != s.shown {
+		fmt.Fprintf(s.out, "\r\x1b[K%s", line)
+		s.shown = line
+	}
+}
+
+func (s *statusLine) hide() {
+	if s.shown != "" {
+		fmt.Fprint(s.out, "\r\x1b[K")
+		s.shown = ""
+	}
+}
+
+// hiding is a writer that hides the line first.
+type hiding struct {
+	io.Writer
+	s *statusLine
+}
+
+func (h hiding) Write(b []byte) (int, error) {
+	h.s.hide()
+	return h.Writer.Write(b)
 }

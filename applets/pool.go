@@ -59,7 +59,7 @@ sockbox pool --bind 127.0.0.1 --discard somekey123 9999`,
 		1: "the port is in use, or messages were left that nobody has read",
 	},
 	Setup: func(fs *pflag.FlagSet) cli.Run {
-		p := pool{maxDaemons: 256, capacity: 256 << 10, maxMessage: 64 << 10, resume: 30 * time.Second, grace: 2 * time.Second}
+		p := pool{maxDaemons: 256, capacity: 64 << 10, maxMessage: 32 << 10, resume: 30 * time.Second, grace: 2 * time.Second}
 		fs.StringVar(&p.dataPorts, "data-ports", "", "open the daemons' ports in `LO-HI`, as for a firewall")
 		fs.BoolVar(&p.singlePort, "single-port", false, "take the daemons' messages at PORT too")
 		fs.BoolVar(&p.keep, "keep", false, "stay after a master's end, for more of them")

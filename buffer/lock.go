@@ -66,7 +66,9 @@ func (d *dir) hold(name string) (*Entry, error) {
 		return nil, fmt.Errorf("%s: %w", name, ErrHeld)
 	}
 	e := &Entry{name: name, dir: d, fd: fd, stale: stale}
-	e.sweep()
+	if stale {
+		e.sweep()
+	}
 	return e, nil
 }
 

@@ -38,7 +38,7 @@ const (
 	DefaultMaxMessage = 1 << 20
 
 	chunkSize = 256 << 10 // one system call's worth: beyond it nothing gets faster
-	minRead   = 32 << 10  // a chunk with less free space than this is full
+	minRead   = 32 << 10  // a chunk with less free space than this, or than a quarter, is full
 	smallPart = 4 << 10   // the beginning of a message up to this size is cheaper moved than kept apart
 	segCost   = 96        // what a segment itself takes up, counted like bytes of a message
 	mergeTime = time.Millisecond
@@ -71,6 +71,7 @@ type Queue struct {
 	intake    sync.Mutex
 	chunk     *chunk
 	chunkSize int                  // of a queue that holds little: little
+	leastRead int                  // a chunk with less free space is full
 	parts     map[*Source]struct{} // who has an unfinished message
 
 	mu      sync.Mutex
@@ -153,7 +154,8 @@ func NewQueue(o QueueOptions) *Queue {
 		q.max = DefaultMaxMessage
 	}
 	q.max = min(q.max, q.capacity)
-	q.chunkSize = min(chunkSize, max(2*minRead, q.capacity/4))
+	q.chunkSize = min(chunkSize, max(minRead, q.capacity/4))
+	q.leastRead = min(minRead, q.chunkSize/4)
 	return q
 }
 
@@ -383,11 +385,10 @@ func (q *Queue) release(c *chunk) {
 	}
 }
 
-// active returns the chunk to read into: it has room for need bytes and then some. intake is
-// held.
+// active returns the chunk to fill: it has room for need bytes. intake is held.
 func (q *Queue) active(need int) *chunk {
 	if q.chunk != nil {
-		if len(q.chunk.buf)-q.chunk.fill >= need+minRead {
+		if len(q.chunk.buf)-q.chunk.fill >= need {
 			return q.chunk
 		}
 		q.mu.Lock()

@@ -222,7 +222,7 @@ func (s *Source) fill(limit int, read func([]byte) (int, error)) (int, error) {
 	if len(s.part) <= smallPart && s.long == 0 {
 		small = len(s.part)
 	}
-	c := q.active(small)
+	c := q.active(small + q.leastRead)
 	at := c.fill + small
 	n, err := read(c.buf[at:min(len(c.buf), at+room)])
 	if n <= 0 || err != nil {
@@ -536,7 +536,7 @@ func (s *Source) putSome(messages [][]byte, need int) (taken int, err error) {
 	}
 	var c *chunk
 	var buf []byte
-	if size <= q.chunkSize-minRead {
+	if size <= q.chunkSize-q.leastRead {
 		c = q.active(size)
 		buf = c.buf[c.fill:c.fill]
 	} else {

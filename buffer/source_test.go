@@ -841,3 +841,43 @@ func TestPutMessagesFull(t *testing.T) {
 		}
 	}
 }
+
+// A queue takes little more memory than it holds: a pool has hundreds of them.
+func TestMemory(t *testing.T) {
+	line := []byte("short\n")
+	for what, put := range map[string]func(*Source) (int, error){
+		"small reads": func(s *Source) (int, error) {
+			return s.fill(math.MaxInt, func(b []byte) (int, error) { return copy(b, bytes.Repeat(line, 700)), nil })
+		},
+		"large reads": func(s *Source) (int, error) {
+			return s.fill(math.MaxInt, func(b []byte) (int, error) { return copy(b, bytes.Repeat(line, 9000)), nil })
+		},
+		"messages": func(s *Source) (int, error) {
+			if s.q.room() < s.q.lowWater() {
+				return 0, errNoRoom // else it waits
+			}
+			return s.PutMessages(t.Context(), slices.Repeat([][]byte{line[:5]}, 1000))
+		},
+	} {
+		q := NewQueue(QueueOptions{Capacity: 64 << 10})
+		src := q.NewSource(SourceOptions{})
+		var err error
+		for err == nil {
+			_, err = put(src)
+		}
+		memory := len(q.spare) * q.chunkSize
+		seen := map[*chunk]bool{nil: true}
+		for _, s := range append(q.segs, segment{chunk: q.chunk}) {
+			if s.chunk == nil {
+				memory += cap(s.data)
+			}
+			if !seen[s.chunk] {
+				seen[s.chunk] = true
+				memory += len(s.chunk.buf)
+			}
+		}
+		if c := q.Counts(); c.Bytes < 48<<10 || memory > 2*q.Capacity() {
+			t.Errorf("%s: %d bytes take %d, then %v", what, c.Bytes, memory, err)
+		}
+	}
+}

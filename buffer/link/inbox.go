@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sockbox/buffer"
@@ -45,7 +46,6 @@ type Inbox struct {
 	o InboxOptions
 
 	mu      sync.Mutex
-	larges  int
 	streams streams
 	serving map[*stream]*serving
 }
@@ -108,28 +108,25 @@ type large struct {
 
 var larges = sync.Pool{New: func() any { return new(large) }}
 
+// fast counts those that are in use, of all inboxes: a pool has one for each daemon.
+var fast atomic.Int32
+
 // grow reads fast from now on, if that many others do not do so already.
 func (c *incoming) grow() bool {
-	c.in.mu.Lock()
-	ok := c.in.larges < maxLarge
-	if ok {
-		c.in.larges++
+	if fast.Add(1) > maxLarge {
+		fast.Add(-1)
+		return false
 	}
-	c.in.mu.Unlock()
-	if ok {
-		c.large = larges.Get().(*large)
-		c.buf, c.messages = c.large.buf[:], c.large.messages[:0]
-	}
-	return ok
+	c.large = larges.Get().(*large)
+	c.buf, c.messages = c.large.buf[:], c.large.messages[:0]
+	return true
 }
 
 // shrink is the way back. Nothing is in buf.
 func (c *incoming) shrink() {
 	if c.large != nil {
 		larges.Put(c.large)
-		c.in.mu.Lock()
-		c.in.larges--
-		c.in.mu.Unlock()
+		fast.Add(-1)
 	}
 	c.large, c.buf, c.messages = nil, c.idle[:], c.few[:0]
 }

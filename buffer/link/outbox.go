@@ -36,9 +36,11 @@ type Outbox struct {
 	ended  bool            // the queue is closed and all of it was taken
 	moved  chan struct{}   // the window is no more what it was
 	beat   chan struct{}   // there is something to say besides messages
-
-	out []byte // of whoever runs
 }
+
+// outs are where bundles are made into frames. There may be hundreds of outboxes, of which few have
+// something to send at a time.
+var outs = sync.Pool{New: func() any { return new([]byte) }}
 
 // NewOutbox returns an outbox for q. It does nothing but in Run.
 func NewOutbox(q *buffer.Queue, o OutboxOptions) *Outbox {
@@ -200,18 +202,21 @@ func (o *Outbox) write(ctx context.Context, conn net.Conn) error {
 		o.mu.Lock()
 		if i, seq, ok := o.s.ready(); ok {
 			// An ack of these, and with it the end of the lease, can come only after send.
-			b := o.out[:0]
+			out := outs.Get().(*[]byte)
+			b := (*out)[:0]
 			o.leases[i].Each(func(m buffer.Message) {
 				b = appendData(b, seq, m.Data)
 				seq++
 			})
 			o.s.send()
 			o.mu.Unlock()
-			if err := o.send(conn, b); err != nil {
-				return err
+			err := o.send(conn, b)
+			if cap(b) <= 8*bundleBytes {
+				*out = b
 			}
-			if o.out = b; cap(b) > 8*bundleBytes {
-				o.out = nil
+			outs.Put(out)
+			if err != nil {
+				return err
 			}
 			continue
 		}

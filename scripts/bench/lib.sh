@@ -31,7 +31,7 @@ clean() {
 	"$sockbox" close --quiet --now --all || true
 	for pid in $(jobs -p); do kill "$pid" 2>/dev/null || true; done
 	wait
-	rm -rf "$tmp"
+	rm -rf "$tmp" "$SOCKBOX_DIR"
 	exit "$status"
 }
 trap clean EXIT

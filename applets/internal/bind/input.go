@@ -346,6 +346,7 @@ func (in *input) acceptKey(ctx context.Context, d *daemon) error {
 
 // linked takes in what comes by a link.
 func (in *input) linked(ctx context.Context, d *daemon, c net.Conn, name string) {
+	sock.TuneLink(c)
 	err := in.inbox.Serve(ctx, c, name)
 	switch {
 	case err == nil:

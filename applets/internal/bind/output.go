@@ -287,6 +287,7 @@ type peer interface {
 type linkedPeer struct{ conn net.Conn }
 
 func (l *linkedPeer) send(ctx context.Context, _ *daemon, out *output) error {
+	sock.TuneLink(l.conn)
 	return reason(out.outbox.Run(ctx, l.conn))
 }
 

@@ -300,6 +300,7 @@ func (d *daemon) send(ctx context.Context) error {
 		conn, err := d.connect(ctx)
 		if err == nil {
 			up, moved := time.Now(), d.queue.Counts().Out
+			sock.TuneLink(conn)
 			if err = out.Run(ctx, conn); err == nil {
 				return nil
 			}

@@ -221,6 +221,7 @@ func (in *input) take(ctx context.Context, c net.Conn, peer net.Addr) {
 	in.connect(1)
 	defer in.connect(-1)
 	in.p.note("%s: connected from %s", in.name, sock.PeerName(peer))
+	sock.TuneLink(c)
 	switch err := in.inbox.Serve(ctx, c, sock.PeerName(peer)); {
 	case err == nil:
 		in.over(errDone)

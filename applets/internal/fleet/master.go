@@ -1,7 +1,9 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -109,6 +111,9 @@ func Master(stop *life.Stop, o MasterOptions) (err error) {
 	files, err := m.list()
 	if err == nil && len(files) == 0 && !m.Watch {
 		err = fmt.Errorf("%s: no file in it can be executed", m.Dir)
+		if len(m.Only) > 0 {
+			err = fmt.Errorf("%s: no file in it that --only lets in can be executed", m.Dir)
+		}
 	}
 	if err == nil {
 		if err = m.report.openJoblog(o.Joblog); err != nil {
@@ -238,8 +243,9 @@ func (m *master) skip(name string, fi os.FileInfo, err error) string {
 const maxDials = 8
 
 // add asks for ports for files, in their order, and starts each as soon as it has one. It asks for no
-// more than can be connected to at once: a port that waits longer than 10 s is taken back, and a link
-// takes some round trips, of which each may be a second.
+// more than twice what can be connected to at once, so that neither side waits for the other: a port
+// that waits longer than 10 s is taken back, and a link takes some round trips, of which each may be a
+// second.
 func (m *master) add(daemons []*daemon) error {
 	if len(daemons) == 0 {
 		return nil
@@ -248,16 +254,26 @@ func (m *master) add(daemons []*daemon) error {
 		m.seq++
 		d.seq = m.seq
 	}
+	var before []*daemon
 	for some := range slices.Chunk(daemons, maxDials) {
 		if err := m.pool.request(some, m.granted); err != nil {
 			return err
 		}
-		for _, d := range some {
-			select {
-			case <-d.tried:
-			case <-m.ctx.Done():
-				return context.Cause(m.ctx)
-			}
+		if err := m.allTried(before); err != nil {
+			return err
+		}
+		before = some
+	}
+	return m.allTried(before)
+}
+
+// allTried waits until each of the daemons has been connected, or could not be.
+func (m *master) allTried(daemons []*daemon) error {
+	for _, d := range daemons {
+		select {
+		case <-d.tried:
+		case <-m.ctx.Done():
+			return context.Cause(m.ctx)
 		}
 	}
 	return nil
@@ -298,11 +314,12 @@ func (m *master) granted(d *daemon, why error) {
 	m.all.Go(d.run)
 }
 
-// boundMemory has the collector run seldom, and more often as memory comes near to 64 MiB. The bound
-// itself is kept by counting.
+// boundMemory has the collector run seldom, and more often as memory comes near to 64 MiB, of which the
+// program itself is some. The bound itself is kept by counting: there has to be room left below this
+// one, or the collector does nothing but run.
 func boundMemory() {
 	debug.SetGCPercent(800)
-	debug.SetMemoryLimit(56 << 20)
+	debug.SetMemoryLimit(53 << 20)
 }
 
 // addRow puts a daemon into the report.
@@ -369,7 +386,7 @@ func (m *master) connect() error {
 		m.pool = &plainPool{m: m}
 		return nil
 	}
-	s := &sessionPool{m: m}
+	s := &sessionPool{m: m, before: tls.NewLRUClientSessionCache(1)}
 	m.pool = s
 	return s.connect(m.Retry)
 }
@@ -378,7 +395,7 @@ func (m *master) connect() error {
 // anything else is an error at once.
 func (m *master) again(ctx context.Context, retry time.Duration, dial func(context.Context) error) error {
 	began := time.Now()
-	var pause pause
+	pause := pause(10 * time.Millisecond) // the two are often started together
 	for {
 		err := dial(ctx)
 		if err == nil || retry == 0 || !(sock.Refused(err) || sock.Unreachable(err) || sock.TimedOut(err) && !sock.Unresolved(err) || gone(err)) {
@@ -393,11 +410,12 @@ func (m *master) again(ctx context.Context, retry time.Duration, dial func(conte
 	}
 }
 
-// A pause is how long to wait before the next try: from 50 ms, doubling to 1 s, with jitter.
+// A pause is how long to wait before the next try: doubling to 1 s, with jitter. The zero one begins
+// with 50 ms.
 type pause time.Duration
 
 func (p *pause) wait(ctx context.Context) error {
-	d := max(time.Duration(*p), 50*time.Millisecond)
+	d := cmp.Or(time.Duration(*p), 50*time.Millisecond)
 	*p = pause(min(2*d, time.Second))
 	select {
 	case <-time.After(d/2 + rand.N(d/2)):

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,8 @@ import (
 // taken up again, by whoever is there to do it: see keep.
 type sessionPool struct {
 	m      *master
-	ticket *secret.Ticket // of the session, once there is one
+	ticket *secret.Ticket         // of the session, once there is one
+	before tls.ClientSessionCache // what connections with tickets resume
 
 	mu      sync.Mutex
 	talk    *talk
@@ -56,7 +58,7 @@ func (s *sessionPool) dialSession(retry time.Duration) error {
 			}
 			var proven net.Conn
 			if s.ticket != nil {
-				proven, err = secret.DialTicket(ctx, c, *s.ticket)
+				proven, err = secret.DialTicket(ctx, c, *s.ticket, s.before)
 			} else {
 				proven, err = secret.Dial(ctx, c, m.Key, secret.ForPool)
 			}
@@ -65,6 +67,7 @@ func (s *sessionPool) dialSession(retry time.Duration) error {
 				continue
 			}
 			t = newTalk(proven)
+			sock.TuneLink(proven)
 			if err = s.greet(t); err == nil {
 				return nil
 			}
@@ -240,7 +243,7 @@ func (s *sessionPool) dial(ctx context.Context, d *daemon) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := secret.DialTicket(ctx, c, d.ticket)
+	t, err := secret.DialTicket(ctx, c, d.ticket, s.before)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.where, sock.Reason(err))
 	}
@@ -257,7 +260,9 @@ func (s *sessionPool) done(d *daemon) {
 	o := d.outcome
 	m := message{Type: "done", ID: d.seq, Outcome: &o}
 	s.mu.Lock()
-	s.told = append(s.told, m)
+	if s.told = append(s.told, m); len(s.told) > maxRows { // with --watch there is no end to them
+		s.told = s.told[1:]
+	}
 	t := s.talk
 	s.mu.Unlock()
 	t.say(m)

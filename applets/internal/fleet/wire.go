@@ -27,7 +27,7 @@ import (
 //	{"type":"hello","host":"web1"}          ->
 //	                                        <-  {"type":"welcome","ticket":"…"}
 //	{"type":"request","id":1,"daemon":"d"}  ->
-//	                                        <-  {"type":"grant","id":1,"name":"d","port":12345,"max":65536,"ticket":"…"}
+//	                                        <-  {"type":"grant","id":1,"name":"d","port":12345,"max":32768,"ticket":"…"}
 //	                                        or  {"type":"refuse","id":1,"why":"…"}
 //	{"type":"end"}                          ->
 //	                                        <-  {"type":"ended"}

@@ -2,8 +2,7 @@ package secret
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/subtle"
 	"crypto/tls"
@@ -45,7 +44,10 @@ import (
 // A ticket, which a listener has given to a dialler over such a channel, proves one more: 16 bytes
 // of ID and 32 of secret are too long to be guessed, so an HMAC-SHA256 with the secret over the
 // side's identity, with the purpose link, and the exporter will do. A listener that knows no such
-// ticket closes.
+// ticket closes. A pool has hundreds of these channels with one master, so that here a TLS session may
+// resume one of the same two processes (RFC 8446, 2.2), with a Diffie-Hellman exchange of its own all
+// the same: certificates and signatures, which prove nothing here, are left out. What it takes to resume
+// is in the memory of the two, and ends with them.
 //
 //	'D', ticket's ID (16), MAC (32)  ->
 //	                                 <-  MAC (32)
@@ -134,7 +136,11 @@ func (l *Identity) Accept(ctx context.Context, c net.Conn, key Key, purpose stri
 
 // accept is Accept, where a ticket will do as well. No key, the zero Key, is not enough for anything.
 func (l *Identity) accept(ctx context.Context, c net.Conn, key Key, purpose string, find func(TicketID) (Ticket, bool)) (t *tls.Conn, id *TicketID, err error) {
-	t = tls.Server(c, l.config)
+	config := l.config
+	if find != nil {
+		config = l.resuming
+	}
+	t = tls.Server(c, config)
 	err = prove(ctx, t, func() error {
 		b := make([]byte, shareSize)
 		if _, err := io.ReadFull(t, b[:1]); err != nil {
@@ -230,23 +236,27 @@ func exporter(t *tls.Conn) ([]byte, error) {
 }
 
 // An Identity is what a listener needs to speak TLS: a certificate that nobody checks, made once.
-type Identity struct{ config *tls.Config }
+type Identity struct{ config, resuming *tls.Config }
 
 // NewIdentity makes one. It is used for any number of channels at the same time.
 func NewIdentity() (*Identity, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	// Of the signatures that TLS has this one costs both sides the least.
+	public, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, err
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().AddDate(100, 0, 0)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, public, key)
 	if err != nil {
 		return nil, err
 	}
-	return &Identity{&tls.Config{
+	config := &tls.Config{
 		MinVersion:             tls.VersionTLS13,
 		NextProtos:             []string{ALPN},
 		SessionTicketsDisabled: true,
 		Certificates:           []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
-	}}, nil
+	}
+	resuming := config.Clone()
+	resuming.SessionTicketsDisabled = false
+	return &Identity{config, resuming}, nil
 }

@@ -60,9 +60,11 @@ func (t Ticket) mac(identity string, bound []byte) []byte {
 	return h.Sum(nil)
 }
 
-// DialTicket is Dial for who has a ticket.
-func DialTicket(ctx context.Context, c net.Conn, ticket Ticket) (*tls.Conn, error) {
+// DialTicket is Dial for who has a ticket. What is in before is resumed; nil: nothing. One of those is
+// for one listening process.
+func DialTicket(ctx context.Context, c net.Conn, ticket Ticket, before tls.ClientSessionCache) (*tls.Conn, error) {
 	config := dialConfig()
+	config.SessionTicketsDisabled, config.ClientSessionCache = before == nil, before
 	// A pool may have hundreds of these at once, and the hybrid exchange that is otherwise made
 	// (X25519MLKEM768) is the half of what one costs.
 	config.CurvePreferences = []tls.CurveID{tls.X25519}

@@ -65,7 +65,7 @@ func TestServerTakesTickets(t *testing.T) {
 		return string(b), err
 	}
 	with := func(ticket Ticket) func(net.Conn) (*tls.Conn, error) {
-		return func(c net.Conn) (*tls.Conn, error) { return DialTicket(t.Context(), c, ticket) }
+		return func(c net.Conn) (*tls.Conn, error) { return DialTicket(t.Context(), c, ticket, nil) }
 	}
 	if got, err := dial(with(good)); got != "ticket" || err != nil {
 		t.Errorf("the ticket: %q, %v", got, err)
@@ -82,6 +82,58 @@ func TestServerTakesTickets(t *testing.T) {
 	}
 	if n := notes(); !strings.Contains(n, ErrRefused.Error()) {
 		t.Errorf("noted: %s", n)
+	}
+}
+
+// A session that is resumed proves nothing: the ticket has to be shown in each, and is bound to it.
+func TestTicketResumed(t *testing.T) {
+	good, wrong := NewTicket(), NewTicket()
+	wrong.ID = good.ID
+	addr, _ := serve(t, func(s *Server) {
+		s.Tickets = func(id TicketID) (Ticket, bool) { return good, id == good.ID }
+		s.Handle = func(_ context.Context, p Peer) {
+			io.WriteString(p.Conn, "in")
+			p.Conn.Close()
+		}
+	})
+	before := tls.NewLRUClientSessionCache(1)
+	dial := func(prove func(net.Conn) (*tls.Conn, error)) (resumed bool, bound string, err error) {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := prove(c)
+		if err != nil {
+			return false, "", err
+		}
+		defer s.Close()
+		if b, err := io.ReadAll(s); string(b) != "in" || err != nil {
+			t.Errorf("got %q, %v", b, err)
+		}
+		b, err := exporter(s)
+		return s.ConnectionState().DidResume, string(b), err
+	}
+	with := func(ticket Ticket) func(net.Conn) (*tls.Conn, error) {
+		return func(c net.Conn) (*tls.Conn, error) { return DialTicket(t.Context(), c, ticket, before) }
+	}
+	seen := map[string]bool{}
+	for i := range 3 {
+		resumed, bound, err := dial(with(good))
+		if err != nil || resumed != (i > 0) {
+			t.Fatalf("channel %d: resumed %v, %v", i, resumed, err)
+		}
+		seen[bound] = true
+	}
+	if len(seen) != 3 {
+		t.Errorf("of 3 sessions %d can be told from the others", len(seen))
+	}
+	if _, _, err := dial(with(wrong)); !errors.Is(err, ErrRefused) {
+		t.Errorf("another secret in a resumed session: %v, want %v", err, ErrRefused)
+	}
+	if resumed, _, err := dial(func(c net.Conn) (*tls.Conn, error) {
+		return Dial(t.Context(), c, Key{[]byte("somekey")}, ForTrigger)
+	}); resumed || err != nil {
+		t.Errorf("who shows the key: resumed %v, %v", resumed, err)
 	}
 }
 

@@ -179,6 +179,20 @@ func Tune(c net.Conn) {
 	tuneTCP(tcp)
 }
 
+const (
+	linkTimeout = 10 * time.Second // in place of userTimeout
+	linkRetry   = time.Second
+)
+
+// TuneLink is for a connection that another one can take the place of: on Linux it is given up after 10 s
+// without an acknowledgement, and until then what was lost is sent again every second (Linux 6.15;
+// before that, at times that double), so that it goes on soon after the path does.
+func TuneLink(c net.Conn) {
+	if tcp, ok := innermost(c).(*net.TCPConn); ok {
+		tuneLink(tcp)
+	}
+}
+
 func innermost(c net.Conn) net.Conn {
 	for {
 		w, ok := c.(interface{ NetConn() net.Conn })

@@ -1,6 +1,7 @@
 package sock
 
 import (
+	"errors"
 	"io"
 	"net"
 	"strings"
@@ -39,6 +40,17 @@ func TestTuned(t *testing.T) {
 			})
 		}
 	}
+	TuneLink(wrapped{c})
+	control(c.(syscall.Conn), func(fd int) error {
+		if got, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); err != nil || got != 10000 {
+			t.Errorf("a link: TCP_USER_TIMEOUT is %d, %v", got, err)
+		}
+		got, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS)
+		if !errors.Is(err, unix.ENOPROTOOPT) && (err != nil || got != 1000) {
+			t.Errorf("a link: TCP_RTO_MAX_MS is %d, %v", got, err)
+		}
+		return nil
+	})
 	// Neither a wrapper nor another kind of connection is a problem.
 	Tune(wrapped{c})
 	p, q := net.Pipe()

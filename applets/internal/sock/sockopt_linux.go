@@ -13,6 +13,13 @@ func tuneTCP(c *net.TCPConn) {
 	})
 }
 
+func tuneLink(c *net.TCPConn) {
+	control(c, func(fd int) error {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(linkTimeout.Milliseconds()))
+		return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS, int(linkRetry.Milliseconds()))
+	})
+}
+
 // TuneFD is Tune for a TCP socket that package net does not know. What is accepted from one that listens
 // has the same.
 func TuneFD(fd int) {

@@ -9,6 +9,8 @@ import (
 
 func tuneTCP(*net.TCPConn) {}
 
+func tuneLink(*net.TCPConn) {}
+
 func tuneListener(*net.TCPListener) bool { return false }
 
 func bindToDevice(int, string) error { return syscall.ENOTSUP }
