@@ -18,7 +18,7 @@ in=${ready#* }
 fill() {
 	local i
 	for ((i = 0; i < COUNT; i++)); do echo "$line"; done >"/dev/tcp/127.0.0.1/$in"
-	until [[ $("$sockbox" list --json in) = *"\"waiting\":$COUNT,"* ]]; do :; done
+	until [[ $("$sockbox" list --json in) = *"\"waiting\":$COUNT,"* ]]; do sleep 0.01; done
 }
 
 write_sockbox() { "$sockbox" write out "$line"; }

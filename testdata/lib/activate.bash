@@ -7,7 +7,7 @@ serve() {
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 s.bind("notify")
 print(s.recv(100).decode(), flush=True)' > notified & waiter=$!
-	until [ -S notify ]; do :; done
+	until [ -S notify ]; do sleep 0.01; done
 	NOTIFY_SOCKET=notify activate "$@" 2>> err & server=$!
 	while kill -0 $server 2> /dev/null && kill -0 $waiter 2> /dev/null; do sleep 0.01; done
 	kill $waiter 2> /dev/null
