@@ -11,9 +11,11 @@
 # the shells' and write the system's), are in libexec/sockbox, for who puts that folder at the end of PATH.
 set -eu
 umask 022
+export LC_ALL=C # the list is sorted by bytes: what is in a folder is behind it
 cd "$(dirname "$0")/../.."
 
-PREFIX=${PREFIX:-/usr/local} DESTDIR=${DESTDIR:-} FORCE=${FORCE:-}
+PREFIX=${PREFIX:-/usr/local}
+PREFIX=${PREFIX%/} DESTDIR=${DESTDIR:-} FORCE=${FORCE:-}
 PROGRAM=${PROGRAM:-./sockbox}
 # Where a distribution has its own places: Debian's zsh looks for packages' completions elsewhere.
 ZSHDIR=${ZSHDIR:-share/zsh/site-functions}
@@ -64,12 +66,16 @@ stage() {
 	done
 	rm -r "$1/names"
 
-	bin=$(printf '%s\n' "$PREFIX/bin/" | sed 's/[|&\\]/\\&/g')
+	program=$PREFIX/bin/sockbox
+	case $program in
+	*[!A-Za-z0-9/._+-]*) program=\"$(printf '%s\n' "$program" | sed 's/[\\"]/\\&/g; s/%/%%/g')\" ;; # systemd.syntax(7)
+	esac
+	program=$(printf '%s\n' "$program" | sed 's/[|&\\]/\\&/g')
 	for unit in scripts/package/system/*.service; do
-		sed "s|/usr/bin/|$bin|" "$unit" >"$1/$UNITDIR/${unit##*/}"
+		sed "s|=/usr/bin/sockbox |=$program |" "$unit" >"$1/$UNITDIR/${unit##*/}"
 	done
 	for unit in scripts/package/user/*.service; do
-		sed "s|/usr/bin/|$bin|" "$unit" >"$1/$USERUNITDIR/${unit##*/}"
+		sed "s|=/usr/bin/sockbox |=$program |" "$unit" >"$1/$USERUNITDIR/${unit##*/}"
 	done
 	install -m 644 scripts/package/sysusers.conf "$1/lib/sysusers.d/sockbox.conf"
 	install -m 644 README.md CHANGELOG.md LICENSE "$1/share/doc/sockbox"
