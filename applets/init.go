@@ -115,8 +115,8 @@ esac
 
 // The functions set no variable and declare none: what the builtin sets are its caller's. The status
 // of the builtin is returned behind "||", so that an ERR trap sees it once, where the function is
-// called. Status 3 says that the socket was a killed daemon's, and nothing was read or written: it is
-// then as if it had not been there. Another user's socket, such as one that waits for us in /tmp, is
+// called. Status 3 says that the socket was a killed daemon's, or is a service's, and that nothing was read or
+// written: it is then as if it had not been there. Another user's socket, such as one that waits for us in /tmp, is
 // not looked at. A case is the cheapest test that all the shells have, and the only
 // one that "read -r line" pays.
 const initFunctions = `DEFINE_READ {
