@@ -23,6 +23,7 @@ USERUNITDIR=${USERUNITDIR:-share/systemd/user}
 UNITDIR=${UNITDIR:-lib/systemd/system}
 
 manifest=$PREFIX/share/sockbox/installed
+new=.sockbox-new # behind the name of what is being put in its place
 
 fail() {
 	echo "install.sh: $*" >&2
@@ -93,10 +94,9 @@ folder() {
 ours() { [ -e "$DESTDIR$manifest" ] && grep -Fqx -e "$1" "$DESTDIR$manifest"; }
 
 put() {
-	temp=$(mktemp -d)
-	trap 'rm -rf "$temp"' EXIT
 	list=$temp/installed
 	: >"$list"
+	: >"$temp/before"
 	stage "$temp/tree"
 	(cd "$temp/tree" && find . ! -type d) | sort | while IFS= read -r file; do
 		printf '%s\n' "$PREFIX${file#.}"
@@ -115,46 +115,56 @@ put() {
 	[ -z "$DESTDIR" ] || mkdir -p "$DESTDIR"
 	while IFS= read -r file; do
 		folder "${file%/*}"
+	done <"$temp/files"
+	folder "${manifest%/*}"
+	echo "$manifest" >>"$list"
+	[ ! -e "$DESTDIR$manifest" ] || cat "$DESTDIR$manifest" >"$temp/before"
+	grep '/$' "$temp/before" >>"$list" || true
+
+	# The list is there before what it lists: what was broken off can be repeated, and taken away.
+	record "$temp/before"
+	while IFS= read -r file; do
 		# Renamed into place: a sockbox that runs goes on with the file it has.
-		cp -P "$temp/tree${file#"$PREFIX"}" "$DESTDIR$file.new.$$"
-		mv -f "$DESTDIR$file.new.$$" "$DESTDIR$file"
+		rm -f "$DESTDIR$file$new"
+		cp -P "$temp/tree${file#"$PREFIX"}" "$DESTDIR$file$new"
+		mv -f "$DESTDIR$file$new" "$DESTDIR$file"
 	done <"$temp/files"
 
 	# What the version before had, and this one has not.
-	if [ -e "$DESTDIR$manifest" ]; then
-		while IFS= read -r file; do
-			case $file in
-			*/) echo "$file" >>"$list" ;;
-			*) grep -Fqx -e "$file" "$temp/files" || [ "$file" = "$manifest" ] || rm -f "$DESTDIR$file" ;;
-			esac
-		done <"$DESTDIR$manifest"
-	fi
-	folder "${manifest%/*}"
-	{
-		cat "$temp/files"
-		echo "$manifest"
-		sort -u "$list"
-	} >"$DESTDIR$manifest.new"
-	mv -f "$DESTDIR$manifest.new" "$DESTDIR$manifest"
+	while IFS= read -r file; do
+		grep -Fqx -e "$file" "$temp/files" "$list" || rm -f "$DESTDIR$file"
+	done <"$temp/before"
+	record
+}
+
+# record [FILE]: write the list, with what FILE lists too.
+record() {
+	sort -u "$temp/files" "$list" "$@" >"$DESTDIR$manifest$new"
+	mv -f "$DESTDIR$manifest$new" "$DESTDIR$manifest"
 }
 
 take() {
 	[ -e "$DESTDIR$manifest" ] || fail "$DESTDIR$manifest: not there: nothing was installed with this PREFIX"
-	temp=$(mktemp)
-	trap 'rm -f "$temp"' EXIT
-	sort -r "$DESTDIR$manifest" >"$temp" # what is in a folder before the folder
+	sort -r "$DESTDIR$manifest" >"$temp/list" # what is in a folder before the folder
 	while IFS= read -r file; do
 		case $file in
-		*/) rmdir "$DESTDIR${file%/}" 2>/dev/null || true ;; # somebody else may use it too by now
-		*) rm -f "$DESTDIR$file" ;;
+		*/ | "$manifest") ;;
+		*) rm -f "$DESTDIR$file" "$DESTDIR$file$new" ;;
 		esac
-	done <"$temp"
+	done <"$temp/list"
+	rm -f "$DESTDIR$manifest" "$DESTDIR$manifest$new" # when there is nothing left that it tells of
+	grep '/$' "$temp/list" | while IFS= read -r folder; do
+		rmdir "$DESTDIR${folder%/}" 2>/dev/null || true # somebody else may use it too by now
+	done
 }
 
 case $PREFIX in
 /*[!/]) ;;
 *) fail "PREFIX: $PREFIX: not the whole path of a folder" ;;
 esac
+temp=$(mktemp -d)
+trap 'rm -rf "$temp"' EXIT
+trap 'exit 1' INT TERM HUP
 case ${1:-} in
 install) put ;;
 uninstall) take ;;
