@@ -91,26 +91,23 @@ folder() {
 	echo "$1/" >>"$list"
 }
 
-ours() { [ -e "$DESTDIR$manifest" ] && grep -Fqx -e "$1" "$DESTDIR$manifest"; }
-
 put() {
 	list=$temp/installed
 	: >"$list"
-	: >"$temp/before"
 	stage "$temp/tree"
 	(cd "$temp/tree" && find . ! -type d) | sort | while IFS= read -r file; do
 		printf '%s\n' "$PREFIX${file#.}"
 	done >"$temp/files"
 
-	foreign=
+	: >"$temp/before"
+	[ ! -e "$DESTDIR$manifest" ] || sort "$DESTDIR$manifest" >"$temp/before"
 	while IFS= read -r file; do
-		if [ -e "$DESTDIR$file" ] || [ -L "$DESTDIR$file" ]; then
-			ours "$file" && continue
-			echo "install.sh: $DESTDIR$file: exists, and was not installed by this" >&2
-			foreign=yes
-		fi
-	done <"$temp/files"
-	[ -z "$foreign" ] || [ "$FORCE" ] || fail 'nothing was installed; FORCE=1 puts ours in their place'
+		[ ! -e "$DESTDIR$file" ] && [ ! -L "$DESTDIR$file" ] || printf '%s\n' "$file"
+	done <"$temp/files" | comm -23 - "$temp/before" >"$temp/foreign"
+	while IFS= read -r file; do
+		echo "install.sh: $DESTDIR$file: exists, and was not installed by this" >&2
+	done <"$temp/foreign"
+	[ ! -s "$temp/foreign" ] || [ "$FORCE" ] || fail 'nothing was installed; FORCE=1 puts ours in their place'
 
 	[ -z "$DESTDIR" ] || mkdir -p "$DESTDIR"
 	while IFS= read -r file; do
@@ -118,22 +115,20 @@ put() {
 	done <"$temp/files"
 	folder "${manifest%/*}"
 	echo "$manifest" >>"$list"
-	[ ! -e "$DESTDIR$manifest" ] || cat "$DESTDIR$manifest" >"$temp/before"
 	grep '/$' "$temp/before" >>"$list" || true
 
 	# The list is there before what it lists: what was broken off can be repeated, and taken away.
 	record "$temp/before"
 	while IFS= read -r file; do
 		# Renamed into place: a sockbox that runs goes on with the file it has.
-		rm -f "$DESTDIR$file$new"
-		cp -P "$temp/tree${file#"$PREFIX"}" "$DESTDIR$file$new"
+		cp -fP "$temp/tree${file#"$PREFIX"}" "$DESTDIR$file$new"
 		mv -f "$DESTDIR$file$new" "$DESTDIR$file"
 	done <"$temp/files"
 
 	# What the version before had, and this one has not.
-	while IFS= read -r file; do
-		grep -Fqx -e "$file" "$temp/files" "$list" || rm -f "$DESTDIR$file"
-	done <"$temp/before"
+	sort -u "$temp/files" "$list" | comm -23 "$temp/before" - | while IFS= read -r file; do
+		rm -f "$DESTDIR$file"
+	done
 	record
 }
 
