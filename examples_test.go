@@ -66,6 +66,23 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// A block of the README that is not closed turns text and code around from there on.
+func TestReadmeBlocks(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := false
+	for i, line := range strings.Split(string(readme), "\n") {
+		if fence, ok := strings.CutPrefix(line, "```"); ok {
+			if open == (fence != "") {
+				t.Fatalf("README.md:%d: %q, and a block is open: %v", i+1, line, open)
+			}
+			open = !open
+		}
+	}
+}
+
 // The blocks of the README that begin with a bind, or with init, run as they stand there.
 func TestReadme(t *testing.T) {
 	bash := peer(t, "bash")

@@ -241,16 +241,7 @@ func (a *activate) runFiles(ctx context.Context, c *cli.Call) error {
 
 // hold runs f in the inner one of two processes.
 func (a *activate) hold(ctx context.Context, c *cli.Call, f func(*life.Stop, func([]*sock.Bound) error) error) error {
-	guarded, end, err := life.Guard(ctx, false)
-	if guarded == nil { // the other process has done it all
-		switch {
-		case err != nil:
-			return err
-		case end.Signal != 0:
-			life.RaiseAgain(end.Signal)
-		}
-		return cli.Exit(end.Code, nil)
-	}
+	guarded, err := options.Guard(ctx)
 	if err != nil {
 		return err
 	}

@@ -235,16 +235,7 @@ func (e *execute) serve(ctx context.Context, c *cli.Call, addr sock.Addr) error 
 			return err
 		}
 	}
-	guarded, end, err := life.Guard(ctx, false)
-	if guarded == nil { // the other process has done it all
-		switch {
-		case err != nil:
-			return err
-		case end.Signal != 0:
-			life.RaiseAgain(end.Signal)
-		}
-		return cli.Exit(end.Code, nil)
-	}
+	guarded, err := options.Guard(ctx)
 	if err != nil {
 		return err
 	}
@@ -313,7 +304,7 @@ func (e *execute) surroundings(o *launch.ExecOptions) error {
 	}
 	if e.user != "" {
 		if o.User, err = life.LookUpUser(e.user); err != nil {
-			return fmt.Errorf("--user: %w", err)
+			return cli.Usage(fmt.Errorf("--user: %w", err))
 		}
 		o.Env = o.User.Environment(nil)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -147,18 +146,7 @@ func (m *master) run(ctx context.Context, c *cli.Call) error {
 			return err
 		}
 	}
-	guarded, end, err := life.Guard(ctx, false)
-	if guarded == nil { // the other process has done it all
-		switch {
-		case err != nil:
-			return err
-		case end.Signal == syscall.SIGPIPE: // which the Go runtime does not let a process raise
-			return cli.Output(syscall.EPIPE)
-		case end.Signal != 0:
-			life.RaiseAgain(end.Signal)
-		}
-		return cli.Exit(end.Code, nil)
-	}
+	guarded, err := options.Guard(ctx)
 	if err != nil {
 		return err
 	}

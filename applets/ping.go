@@ -137,6 +137,7 @@ func (p *pinging) run(ctx context.Context, c *cli.Call) error {
 	ctx = asker.Context()
 	s, err := p.open(ctx, c)
 	if err != nil {
+		asker.Raise() // before the first request there is no summary
 		return err
 	}
 	defer s.pinger.Close()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -399,6 +400,13 @@ func (r *relaying) check() error {
 			return cli.Usagef("--proxy-out v1: knows no datagrams, for %s; v2 does", d)
 		case d.Stdout && len(o.Dests) > 1:
 			return cli.Usagef("-: stands alone")
+		case itself(o.Listen, d):
+			return cli.Usagef("%s: is LISTEN itself, and each client would go round and round", d)
+		case d.Stdout:
+			continue
+		}
+		if err := o.Dial.Check(d.Addr); err != nil {
+			return cli.Usage(fmt.Errorf("%s: %w", d, err))
 		}
 	}
 	switch {
@@ -410,6 +418,22 @@ func (r *relaying) check() error {
 		return cli.Usagef("--key: which side is the other relay? It is written key://HOST:PORT")
 	}
 	return nil
+}
+
+// itself tells whether streams to d would come back to l, as far as the words say so.
+func itself(l, d relay.Endpoint) bool {
+	if l.Datagram || d.Datagram || d.Stdout || l.Net != d.Net {
+		return false
+	}
+	if l.Net == "tcp" {
+		if d.Host == "" || d.Host == "localhost" {
+			d.Host = "127.0.0.1"
+		}
+		if ip, err := netip.ParseAddr(d.Host); l.Host == "" && err == nil && ip.IsLoopback() {
+			d.Host = ""
+		}
+	}
+	return l.Addr == d.Addr
 }
 
 func replies(o *relay.Options) []relay.Endpoint {

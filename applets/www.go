@@ -32,7 +32,7 @@ place in DIR by a relative path. A folder is shown only with --listing, and
 otherwise by its index. Files may be had in parts, compressed (NAME.br, NAME.zst and
 NAME.gz beside NAME are used where a client takes them, and text is compressed on the
 way), and not again if they have not changed. A changed file shows at once, a
-changed folder within a second.
+changed folder, or another in the place of DIR, within a second.
 
 --host serves another folder to those who ask for a name, as "--host
 example.org=DIR", for all names below one, as "--host *.example.org=DIR", or who
@@ -154,16 +154,7 @@ func (w *www) run(ctx context.Context, c *cli.Call) error {
 	reload := life.HangupReloads()
 	var stop *life.Stop
 	if len(w.dynamic.CGI) > 0 || web.StartsPHP(w.dynamic.PHP) { // whatever scripts leave behind ends with us, also by a KILL
-		guarded, end, err := life.Guard(ctx, false)
-		if guarded == nil { // the other process has done it all
-			switch {
-			case err != nil:
-				return err
-			case end.Signal != 0:
-				life.RaiseAgain(end.Signal)
-			}
-			return cli.Exit(end.Code, nil)
-		}
+		guarded, err := options.Guard(ctx)
 		if err != nil {
 			return err
 		}
@@ -193,7 +184,7 @@ func (w *www) run(ctx context.Context, c *cli.Call) error {
 		if err != nil {
 			return err
 		}
-		t.Failed = func(err error) { c.Tell("%v: the certificate stays as it was", err) }
+		t.Failed = func(err error) { c.Tell("%v", err) }
 		if w.o.TLS, print, err = t.Config(); err != nil {
 			return err
 		}

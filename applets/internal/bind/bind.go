@@ -100,15 +100,7 @@ func serve(ctx context.Context, o Options, e endpoint, io Streams) error {
 	if started != nil {
 		started.WhenAlone(func() { d.stop.Ask(true) })
 	}
-	lost := make(chan struct{}, 1)
-	o.Queue.Loss = func() {
-		select {
-		case lost <- struct{}{}:
-		default:
-		}
-	}
-	d.queue = buffer.NewQueue(o.Queue)
-	boundMemory(d.queue.Capacity())
+	lost := d.newQueue()
 
 	entry, err := hold(d.stop.Context(), o.Name)
 	if err != nil {
@@ -273,6 +265,20 @@ func (d *daemon) moved() int64 {
 	}
 	d.settle()
 	return d.progress.Load() + d.queue.Counts().OutBytes
+}
+
+// newQueue makes the queue, and returns what logLosses is woken by.
+func (d *daemon) newQueue() (lost <-chan struct{}) {
+	wake := make(chan struct{}, 1)
+	d.Queue.Loss = func() {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	}
+	d.queue = buffer.NewQueue(d.Queue)
+	boundMemory(d.queue.Capacity())
+	return wake
 }
 
 // logLosses says, at most once a second, what had to be dropped or cut.

@@ -39,8 +39,9 @@ func (s *Service) Serve(ctx context.Context, o Options, io Streams) error {
 		started.WhenAlone(func() { d.stop.Ask(true) })
 	}
 	kind, put := buffer.Service, func([]byte, string) {}
+	var lost <-chan struct{}
 	if s.Tee {
-		d.queue = buffer.NewQueue(o.Queue)
+		lost = d.newQueue()
 		kind, put = buffer.Input, d.queue.Offer
 	}
 	asked := d.stop.Context()
@@ -108,6 +109,9 @@ func (s *Service) Serve(ctx context.Context, o Options, io Streams) error {
 			io.Tell("%v", err) // whom it concerns waits in vain, the service works
 		}
 		context.AfterFunc(asked, func() { life.Notify("STOPPING=1") })
+	}
+	if s.Tee {
+		go d.logLosses(asked, lost)
 	}
 	left, err := s.Run(asked, abandon)
 	finish(left)

@@ -50,7 +50,7 @@ func (r *Reporter) Begin(p *Pinger) {
 		return
 	}
 	h := p.Hosts[0]
-	b := fmt.Appendf(r.line[:0], "PING %s", r.name(h))
+	b := fmt.Appendf(r.line[:0], "PING %s", h.Name) // also with Numeric, as ping has it
 	if h.Addr.Is4() {
 		b = append(b, ' ')
 	}
@@ -294,7 +294,7 @@ func (r *Reporter) oneSummary(h *Host) {
 	p := r.p
 	if !r.Bare {
 		r.emit(r.line[:0], h)
-		r.emit(fmt.Appendf(r.line[:0], "--- %s ping statistics ---", r.name(h)), h)
+		r.emit(fmt.Appendf(r.line[:0], "--- %s ping statistics ---", h.Name), h)
 	}
 	b := fmt.Appendf(r.line[:0], "%d packets transmitted, %d received", h.Sent, h.Received)
 	for _, c := range []struct {

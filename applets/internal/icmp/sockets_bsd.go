@@ -24,9 +24,15 @@ func (s *socket) receiveOptions(uint16) error {
 	return nil
 }
 
+func (s *socket) sendOptions(int) {}
+
 func bindDevice(int, bool, string) error {
 	return errors.New("an interface cannot be chosen on this system: give one of its addresses")
 }
+
+func destination(a netip.Addr) any { return sockaddr(a, 0) }
+
+func sendTo(fd int, b []byte, to any) error { return unix.Sendto(fd, b, 0, to.(unix.Sockaddr)) }
 
 type inbox struct {
 	buf, oob []byte

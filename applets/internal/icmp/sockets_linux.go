@@ -60,7 +60,46 @@ func (s *socket) receiveOptions(id uint16) error {
 		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
 }
 
+// sendOptions has the kernel make no identifiers for packets that are never cut into fragments (RFC 6864),
+// which is a twentieth of what a request costs. Larger ones may have to be.
+func (s *socket) sendOptions(size int) {
+	const whole = 100 // bytes of data that any link takes
+	if !s.v6 && size <= whole {
+		unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
+	}
+}
+
 func bindDevice(fd int, _ bool, name string) error { return unix.BindToDevice(fd, name) }
+
+// A sockaddr6 is the address of a host as the kernel reads it, which has room for one of IPv4.
+type sockaddr6 struct {
+	raw  unix.RawSockaddrInet6
+	size uintptr
+}
+
+func destination(a netip.Addr) any {
+	to := new(sockaddr6)
+	if a.Is4() {
+		*(*unix.RawSockaddrInet4)(unsafe.Pointer(&to.raw)) = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: a.As4()}
+		to.size = unix.SizeofSockaddrInet4
+	} else {
+		to.raw = unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: a.As16(), Scope_id: zone(a.Zone())}
+		to.size = unix.SizeofSockaddrInet6
+	}
+	return to
+}
+
+// sendTo sends b. Like fill it does not block, and so the runtime need not know of the call: that is a
+// tenth of what a request costs.
+func sendTo(fd int, b []byte, to any) error {
+	address := to.(*sockaddr6)
+	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)),
+		unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(&address.raw)), address.size)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
 
 // An inbox is the memory that recvmmsg(2) fills.
 type inbox struct {

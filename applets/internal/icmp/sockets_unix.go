@@ -130,6 +130,7 @@ func (s *socket) configure(o *Options, id uint16) error {
 	if err := s.receiveOptions(id); err != nil {
 		return fmt.Errorf("%s: %w", s.kind(), os.NewSyscallError("setsockopt", err))
 	}
+	s.sendOptions(o.Size)
 	return bindOut(s.fd, s.v6, o)
 }
 
@@ -204,13 +205,13 @@ func (c *sockets) of(v6 bool) *socket {
 	return c.v4
 }
 
-func (c *sockets) peer(h *Host) (any, error) { return sockaddr(h.Addr, 0), nil }
+func (c *sockets) peer(h *Host) (any, error) { return destination(h.Addr), nil }
 
 func (c *sockets) send(h *Host, id uint16) error {
 	s := c.of(h.Addr.Is6())
 	number(s.request, id, s.v6)
 	for try := 0; ; try++ {
-		err := unix.Sendto(s.fd, s.request, 0, h.peer.(unix.Sockaddr))
+		err := sendTo(s.fd, s.request, h.peer)
 		switch err {
 		case nil:
 			return nil

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -21,8 +22,11 @@ type Target struct {
 	Addr netip.Addr
 }
 
-// Named tells whether the user gave a name and not the address.
-func (t Target) Named() bool { return t.Name != t.Addr.String() }
+// Named tells whether the user gave a name and not an address.
+func (t Target) Named() bool {
+	_, err := literal(t.Name)
+	return err != nil
+}
 
 // ErrTooMany says that there are more hosts than one call may ask.
 var ErrTooMany error = tooMany{}
@@ -44,7 +48,10 @@ func ReadHosts(r io.Reader) (names []string, err error) {
 			}
 		}
 	}
-	return names, in.Err()
+	if err := in.Err(); err != bufio.ErrTooLong {
+		return names, err
+	}
+	return nil, fmt.Errorf("a line of more than %d bytes", longest)
 }
 
 // ParseRange returns the addresses of a network as CIDR, or of FIRST-LAST. Of an IPv4 network they
@@ -139,7 +146,9 @@ func literal(s string) (netip.Addr, error) {
 	}
 	a, err := netip.ParseAddr(s)
 	if err != nil {
-		return a, err
+		if a, err = short(s); err != nil {
+			return a, err
+		}
 	}
 	switch a = a.Unmap(); {
 	case a == netip.IPv4Unspecified():
@@ -148,6 +157,35 @@ func literal(s string) (netip.Addr, error) {
 		a = netip.IPv6Loopback()
 	}
 	return a, nil
+}
+
+// short reads the other forms that inet_aton(3) does: of one to four numbers, in decimal or hexadecimal,
+// the last has all bytes that are left, as in 127.1. A number that begins with a zero is octal to some
+// programs and decimal to others, and so none here.
+func short(s string) (netip.Addr, error) {
+	var a uint32
+	bits := 32 // that are left
+	for rest, more := s, true; more; {
+		var part string
+		part, rest, more = strings.Cut(rest, ".")
+		base := 10
+		if hex, ok := strings.CutPrefix(part, "0x"); ok {
+			part, base = hex, 16
+		} else if len(part) > 1 && part[0] == '0' {
+			bits = 0
+		}
+		size := bits
+		if more {
+			size = 8
+		}
+		n, err := strconv.ParseUint(part, base, size)
+		if err != nil || size > bits || bits == 0 {
+			return netip.Addr{}, fmt.Errorf("%q: not an address", s)
+		}
+		bits -= size
+		a |= uint32(n) << bits
+	}
+	return netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)}), nil
 }
 
 func (r *Resolver) fits(name string, a netip.Addr) error {

@@ -43,8 +43,8 @@ func TestReadHosts(t *testing.T) {
 	if want := []string{"a", "b", "c", "d"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%q, %v; want %q", got, err, want)
 	}
-	if _, err := ReadHosts(strings.NewReader(strings.Repeat("x", 5000))); err == nil {
-		t.Error("a line without an end is taken")
+	if _, err := ReadHosts(strings.NewReader(strings.Repeat("x", 5000))); err == nil || err.Error() != "a line of more than 4096 bytes" {
+		t.Errorf("a line without an end: %v", err)
 	}
 	if _, err := ReadHosts(strings.NewReader(strings.Repeat("x\n", MaxHosts+1))); !errors.Is(err, ErrTooMany) {
 		t.Errorf("too many: %v", err)
@@ -64,5 +64,28 @@ func TestResolve(t *testing.T) {
 	r.Network = "ip6"
 	if got, bad := r.Resolve(context.Background(), []string{"127.0.0.1", "::1"}); len(got) != 1 || len(bad) != 1 {
 		t.Errorf("IPv6 only: %v, %v", got, bad)
+	}
+}
+
+func TestShortAddresses(t *testing.T) {
+	for in, want := range map[string]string{
+		"127.1": "127.0.0.1", "1.1": "1.0.0.1", "10.258": "10.0.1.2", "10.1.258": "10.1.1.2", "0x7f000001": "127.0.0.1", "0x7f.1": "127.0.0.1",
+		"2130706433": "127.0.0.1", "4294967295": "255.255.255.255", "0": "127.0.0.1",
+		"": "", ".": "", "1.": "", ".1": "", "256.1": "", "1.16777216": "", "1.2.3.256": "", "1.2.3.4.5": "", "1.2.3.4.": "", "4294967296": "",
+		"010.1": "", "0x": "", "0xg": "", "-1": "", "+1": "", "1_0": "", "1and1": "", "127.1 ": "", "00": "",
+	} {
+		a, err := literal(in)
+		if got := a.String(); want == "" && err == nil || want != "" && (err != nil || got != want) {
+			t.Errorf("literal(%q) = %s, %v; want %q", in, got, err, want)
+		}
+	}
+}
+
+func TestNamed(t *testing.T) {
+	for name, want := range map[string]bool{"127.0.0.1": false, "127.1": false, "::": false, "FE80::1%lo": false, "::ffff:10.0.0.1": false, "[::1]": false,
+		"localhost": true, "1and1.com": true} {
+		if got := (Target{Name: name}).Named(); got != want {
+			t.Errorf("Named(%q) = %v", name, got)
+		}
 	}
 }

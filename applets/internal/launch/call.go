@@ -110,6 +110,11 @@ func (o *CallOptions) dial(ctx context.Context) (c net.Conn, pairs bool, err err
 	if c, err = sock.Dial(ctx, o.Addr, o.Dial); err != nil {
 		return nil, false, err
 	}
+	if t, ok := c.(*net.TCPConn); ok {
+		// When we are killed, behind input that the program does not read: what only ends our half would
+		// wait in line, and the server not learn that we have gone. What is sent to us we have by the end.
+		t.SetLinger(0)
+	}
 	switch {
 	case o.Keyed:
 		t, err := secret.Dial(ctx, c, o.Key, secret.ForExec)

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"sockbox/applets/internal/life"
@@ -503,9 +505,31 @@ func (c *Conf) Job(base *Job, name string) (*Job, error) {
 	return &j, nil
 }
 
+// confMost bounds a job file. Those of a whole system together are not as long.
+const confMost = 1 << 20
+
+// readConf reads a job file, and nothing that could keep us, as a FIFO would, or that has no end.
+func readConf(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if fi, err := f.Stat(); err != nil {
+		return nil, err
+	} else if !fi.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
+	text, err := io.ReadAll(io.LimitReader(f, confMost+1))
+	if err == nil && len(text) > confMost {
+		err = fmt.Errorf("longer than %d bytes: not a job file", confMost)
+	}
+	return text, err
+}
+
 // ReadConf makes a job of a file.
 func ReadConf(base *Job, path string) (*Job, error) {
-	text, err := os.ReadFile(path)
+	text, err := readConf(path)
 	if err != nil {
 		return nil, err
 	}

@@ -85,7 +85,11 @@ func Watch(stop *life.Stop, base *Job, dirs []string, ready func([]*sock.Bound) 
 
 // look makes the jobs what the files say. It tells whether one is to be tried again.
 func look(stop *life.Stop, base *Job, dirs []string, jobs map[string]*watched) (failed bool) {
-	there := map[string][]byte{}
+	type file struct {
+		text []byte
+		err  error // why it cannot be read
+	}
+	there := map[string]file{}
 	for _, dir := range dirs {
 		names, err := filepath.Glob(filepath.Join(escapeGlob(dir), "*.conf"))
 		if err != nil {
@@ -95,19 +99,21 @@ func look(stop *life.Stop, base *Job, dirs []string, jobs map[string]*watched) (
 			if strings.HasPrefix(filepath.Base(path), ".") {
 				continue
 			}
-			text, err := os.ReadFile(path)
-			if err == nil && len(text) > 0 { // an empty one is about to be written
-				there[path] = text
-			} else if err != nil && !errors.Is(err, os.ErrNotExist) {
-				base.Log("%v", err)
+			text, err := readConf(path)
+			switch {
+			case errors.Is(err, os.ErrNotExist):
+			case err != nil:
+				there[path] = file{err: err}
+			case len(text) > 0: // an empty one is about to be written
+				there[path] = file{text: text}
 			}
 		}
 	}
 	// What goes goes first: a new job may want its port.
 	var ending sync.WaitGroup
 	for path, w := range jobs {
-		text, ok := there[path]
-		if ok && bytes.Equal(text, w.text) {
+		now, ok := there[path]
+		if ok && bytes.Equal(now.text, w.text) {
 			continue
 		}
 		delete(jobs, path)
@@ -118,16 +124,20 @@ func look(stop *life.Stop, base *Job, dirs []string, jobs map[string]*watched) (
 		}
 	}
 	ending.Wait()
-	for path, text := range there {
+	for path, now := range there {
 		w := jobs[path]
 		if w != nil && (w.active != nil || w.failed == "") {
 			continue
 		}
 		if w == nil {
-			w = &watched{text: text}
+			w = &watched{text: now.text}
 			jobs[path] = w
 		}
-		j, err := confJob(quietAgain(base, w), path, text)
+		if now.err != nil {
+			base.Log("%s: %v", path, sock.Reason(now.err)) // until it can be
+			continue
+		}
+		j, err := confJob(quietAgain(base, w), path, now.text)
 		switch wrong := (*ConfError)(nil); {
 		case errors.Is(err, ErrNoSocket):
 			base.Note("%s: %v", path, ErrNoSocket)

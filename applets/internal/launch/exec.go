@@ -63,8 +63,13 @@ const unasked = 10 * time.Second
 // connections together, is at most what one may. Nothing that a system starts needs as much.
 const smallRequest = 64 << 10
 
-// memoryLimit is from how much on the collector tries harder.
-const memoryLimit = 32 << 20
+// collectSooner is for those who hold no more than they have counted: garbage is not to be as much again.
+func collectSooner() {
+	const harder = 32 << 20 // from here on the collector tries harder
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(harder)
+	}
+}
 
 type execServer struct {
 	ExecOptions
@@ -120,10 +125,7 @@ func Exec(stop *life.Stop, o ExecOptions) error {
 	}
 
 	s.processors.init()
-	if os.Getenv("GOMEMLIMIT") == "" {
-		// What is held is bounded by counting; garbage is not to be as much again.
-		debug.SetMemoryLimit(memoryLimit)
-	}
+	collectSooner()
 	if err := o.Ready(ln.Addr()); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -66,6 +67,7 @@ type run struct {
 	over     bool // there is nothing to watch for any more
 
 	ended   bool // standard input: its end has come
+	open    bool // what has come of it ends within a line
 	readers sync.WaitGroup
 }
 
@@ -499,7 +501,12 @@ func (r *run) endInput() {
 		return
 	}
 	if r.size != nil {
-		child.Stdin.Write([]byte{4}) // what Ctrl-D sends; a terminal has no end of its own
+		// What Ctrl-D sends, since a terminal has no end of its own. Within a line it only has that read.
+		end := []byte{4, 4}
+		if !r.open {
+			end = end[1:]
+		}
+		child.Stdin.Write(end)
 		return
 	}
 	child.Stdin.Close()
@@ -550,6 +557,7 @@ func (r *run) stdin() error {
 				return err
 			}
 			n -= int64(len(p))
+			r.open = bytes.IndexByte([]byte("\n\r\x04"), p[len(p)-1]) < 0
 			r.feed(p)
 		}
 		if err := r.in.end(); err != nil {

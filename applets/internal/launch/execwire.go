@@ -104,17 +104,18 @@ func readRequest(s *netstrings, grow func(total int64) error, pair func(tag, val
 		}
 		break
 	}
-	total := int64(0)
+	const most = 1 << 40 // nobody has as much, and sums of it are still numbers
+	total := min(count, most/argumentCost) * argumentCost
+	if err := grow(total); err != nil {
+		return nil, err
+	}
 	var args []string
 	for range count {
 		n, err := s.length()
 		if err != nil {
 			return nil, inside(err)
 		}
-		total += n + argumentCost
-		if n > 1<<40 || total < 0 {
-			total = 1 << 40
-		}
+		total += min(n, most)
 		if err := grow(total); err != nil {
 			return nil, err
 		}

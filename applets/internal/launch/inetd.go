@@ -14,6 +14,7 @@ import (
 // acceptLoop starts a program for each connection. Where there are as many as may be, or came faster
 // than they may, connections wait to be accepted.
 func (a *active) acceptLoop(ctx context.Context, s *sock.Bound, hurry <-chan struct{}) {
+	workers := newWorkers(ctx)
 	pause := time.Duration(0)
 	full := false
 	for a.admitted.place(ctx) {
@@ -50,7 +51,7 @@ func (a *active) acceptLoop(ctx context.Context, s *sock.Bound, hurry <-chan str
 		case <-ctx.Done():
 		}
 		// In a goroutine: while one program is started the next connection is accepted.
-		a.running.Go(func() {
+		workers.Go(&a.running, func() {
 			defer a.admitted.leave()
 			defer leave()
 			a.converse(ctx, s, c, peer, hurry)
@@ -74,8 +75,11 @@ func (a *active) converse(ctx context.Context, s *sock.Bound, c *os.File, peer n
 			}
 			g.env = append(g.env, "LISTEN_FDS=1", "LISTEN_FDNAMES="+fdNames(names, 1))
 		}
-	case a.StderrSocket:
-		g.std[2] = c
+	default:
+		g.env = append(g.env, "PROTO="+protocol(s))
+		if a.StderrSocket {
+			g.std[2] = c
+		}
 	}
 	child, err := a.retry(ctx, g)
 	c.Close()
@@ -104,12 +108,12 @@ func protocol(s *sock.Bound) string {
 	return "TCP"
 }
 
-// peerEnv adds what a program is told about a connection: as UCSPI has it (PROTO, TCPREMOTEIP and so
-// on; for unix sockets UNIXREMOTEEUID), as CGI does (REMOTE_ADDR, REMOTE_PORT, SERVER_ADDR,
+// peerEnv adds what a program is told about a connection: as UCSPI has it (TCPREMOTEIP and so on; for
+// unix sockets UNIXREMOTEEUID; but not PROTO, which for Upstart is something else), as CGI does (REMOTE_ADDR, REMOTE_PORT, SERVER_ADDR,
 // SERVER_PORT of RFC 3875), and in our own words.
 func peerEnv(env []string, s *sock.Bound, c *os.File, peer net.Addr) []string {
 	local := s.Local()
-	env = append(env, "PROTO="+protocol(s), "SOCKBOX_PEER="+peerAddr(peer), "SOCKBOX_LOCAL="+s.Name())
+	env = append(env, "SOCKBOX_PEER="+peerAddr(peer), "SOCKBOX_LOCAL="+s.Name())
 	if u, ok := local.(*net.UnixAddr); ok {
 		env = append(env, "UNIXLOCALPATH="+u.Name)
 		if p, ok := peer.(*net.UnixAddr); ok && p.Name != "" && p.Name != "@" {

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -21,8 +20,9 @@ import (
 type worker struct {
 	a     *active
 	hurry <-chan struct{}
-	stall []time.Time // starts of programs that have ended without an answer, one after the other
-	now   *resident   // nil: it is started for the next line
+	say   func(r *resident, line []byte, err error) // gets every line that the program prints
+	stall []time.Time                               // starts of programs that have ended without an answer, one after the other
+	now   *resident                                 // nil: it is started for the next line
 }
 
 // Why a line has no answer.
@@ -30,12 +30,13 @@ var (
 	errEnded   = errors.New("the program has ended without an answer")
 	errLate    = errors.New("the program took too long")
 	errTooLong = errors.New("the line is too long")
+	errSlow    = errors.New("the answer was not taken, and there are too many")
 )
 
 // lastLines is how long what a program has printed may take to be read after its end.
 const lastLines = time.Second
 
-// A resident is a running program, and who reads what it prints.
+// A resident is a running program, and who waits for what it prints.
 type resident struct {
 	child *life.Child
 	end   chan struct{} // closed when nothing more comes
@@ -50,8 +51,9 @@ type answer struct {
 	err  error
 }
 
-// resident starts the program; say gets every line that it prints, with its newline.
-func (a *active) resident(ctx context.Context, hurry <-chan struct{}, say func(r *resident, line []byte, err error)) (*resident, error) {
+// resident starts the program.
+func (w *worker) resident(ctx context.Context) (*resident, error) {
+	a := w.a
 	g := given{std: [3]*os.File{life.Pipe, life.Pipe, a.Stderr}}
 	c, err := a.retry(ctx, g)
 	if err != nil {
@@ -62,7 +64,7 @@ func (a *active) resident(ctx context.Context, hurry <-chan struct{}, say func(r
 	go func() {
 		<-c.Done()
 		// What it has left behind could hold the pipe open, and nobody would learn that it is gone.
-		if err := c.Stop(a.KillTimeout, hurry); err != nil {
+		if err := c.Stop(a.KillTimeout, w.hurry); err != nil {
 			a.Log("%s: %v", a.Name, err)
 		}
 		// What even so has it open is found in the end, when everything is stopped. What the program
@@ -82,7 +84,7 @@ func (a *active) resident(ctx context.Context, hurry <-chan struct{}, say func(r
 			if err != nil && err != errTooLong {
 				return
 			}
-			say(r, line, err)
+			w.say(r, line, err)
 		}
 	})
 	return r, nil
@@ -121,7 +123,7 @@ func (w *worker) up(ctx context.Context) (err error) {
 		}
 	}
 	if len(w.stall) >= stallStarts && time.Since(w.stall[0]) < stallTime {
-		w.a.Log("%s: started %d times in %v, and it never answered: a pause of %v", w.a.Name, stallStarts, stallTime, stallPause)
+		w.a.Log("%s: started %d times in %v: a pause of %v", w.a.Name, stallStarts, stallTime, stallPause)
 		if !sleep(ctx, stallPause) {
 			return ctx.Err()
 		}
@@ -130,25 +132,26 @@ func (w *worker) up(ctx context.Context) (err error) {
 	if !w.a.admitted.rate.wait(ctx) {
 		return ctx.Err()
 	}
-	w.now, err = w.a.resident(ctx, w.hurry, func(r *resident, line []byte, err error) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.waiting == nil {
-			if r.unasked++; r.unasked == 1 {
-				w.a.Log("%s: process %d prints what nobody has asked for: dropped", w.a.Name, r.child.PID())
-			}
-			return
-		}
-		r.waiting <- answer{line, err}
-		r.waiting = nil
-	})
-	if err == nil {
-		w.stall = append(w.stall, time.Now())
-		if len(w.stall) > stallStarts {
+	if w.now, err = w.resident(ctx); err == nil {
+		if w.stall = append(w.stall, time.Now()); len(w.stall) > stallStarts {
 			w.stall = w.stall[1:]
 		}
 	}
 	return err
+}
+
+// answered has a line be the answer to whoever has asked.
+func (w *worker) answered(r *resident, line []byte, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waiting == nil {
+		if r.unasked++; r.unasked == 1 {
+			w.a.Log("%s: process %d prints what nobody has asked for: dropped", w.a.Name, r.child.PID())
+		}
+		return
+	}
+	r.waiting <- answer{line, err}
+	r.waiting = nil
 }
 
 // gone is called when nothing more comes from the program: it has ended, or closed its output, and is
@@ -233,31 +236,35 @@ type question struct {
 // work is serve for Mode Worker. It stops taking lines when ctx ends; those that have come are
 // answered, for as long as Linger.
 func (a *active) work(ctx context.Context, hurry <-chan struct{}) error {
+	collectSooner()
 	inside, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	defer a.running.Wait()
 	var clients, doors sync.WaitGroup
 	s := &shop{active: a, ctx: ctx, inside: inside, questions: make(chan question)}
-	s.lines.holders = map[*lineReader]int{}
+	s.lines.holders = map[*lineReader]holding{}
 	var workers sync.WaitGroup
-	if a.Broadcast {
-		r := &room{shop: s, members: map[*member]bool{}, w: &worker{a: a, hurry: hurry}, over: make(chan struct{})}
-		s.room = r
-		if err := r.up(inside); err != nil {
+	first := func(up func(context.Context) error) { // so that the first peer need not wait for it
+		if err := up(inside); err != nil && inside.Err() == nil {
 			a.Log("%s: %v", a.Name, err)
 		}
+	}
+	if a.Broadcast {
+		r := &room{shop: s, members: map[*member]bool{}, over: make(chan struct{})}
+		r.w = &worker{a: a, hurry: hurry, say: r.say}
+		s.room = r
 		workers.Go(func() {
+			first(r.up)
 			<-inside.Done()
 			r.stop()
 		})
 	} else {
 		for range max(a.Workers, 1) {
 			w := &worker{a: a, hurry: hurry}
-			if err := w.up(inside); err != nil { // now, so that the first peer need not wait for it
-				a.Log("%s: %v", a.Name, err)
-			}
+			w.say = w.answered
 			workers.Go(func() {
 				defer w.stop()
+				first(w.up)
 				for {
 					select {
 					case q := <-s.questions:
@@ -384,10 +391,14 @@ func (s *shop) serveOne(c net.Conn) error {
 		if err != nil {
 			return err
 		}
+		if !in.hold(told, len(line)) {
+			return errSlow
+		}
 		c.SetWriteDeadline(time.Now().Add(writeTime))
 		if _, err := c.Write(line); err != nil || s.HangUp {
 			return err
 		}
+		in.hold(begun, 0)
 	}
 }
 
@@ -395,6 +406,7 @@ func (s *shop) serveOne(c net.Conn) error {
 func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
 	pc := b.Packets()
 	buf := make([]byte, 64<<10)
+	dropped := 0
 	for s.admitted.place(s.ctx) {
 		n, peer, err := pc.ReadFrom(buf)
 		if err != nil {
@@ -409,9 +421,21 @@ func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
 			s.admitted.leave()
 			continue
 		}
+		if !s.lines.take(n) {
+			if dropped++; dropped == 1 {
+				s.Log("%s: %s: more comes than is answered: dropped", s.Name, b.Name())
+			}
+			s.admitted.leave()
+			continue
+		}
+		if dropped > 0 && s.lines.calm() {
+			s.Log("%s: %s: %d datagrams were dropped", s.Name, b.Name(), dropped)
+			dropped = 0
+		}
 		rest := append([]byte(nil), buf[:n]...)
 		clients.Go(func() {
 			defer s.admitted.leave()
+			defer s.lines.give(n)
 			for len(rest) > 0 {
 				line := append([]byte(nil), rest...)
 				if i := bytes.IndexByte(rest, '\n'); i >= 0 {
@@ -432,138 +456,6 @@ func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
 			}
 		})
 	}
-}
-
-// How long things may take that a peer does.
-const (
-	lineTime  = 10 * time.Second // for a line that has begun
-	lineMore  = 64 << 10         // and a second more for so many bytes of it
-	writeTime = 30 * time.Second // to take an answer
-)
-
-// unfinishedMost is what all lines that have begun may take up together. The longest gives way.
-const unfinishedMost = 16 << 20
-
-// A lineReader reads the lines of one client. While nothing comes it holds little memory.
-type lineReader struct {
-	s     *shop
-	c     net.Conn
-	buf   []byte // what has been read and not been taken
-	from  int    // where no newline has been looked for yet
-	stop  func() bool
-	ended error
-}
-
-const smallBuffer = 512
-
-func newLineReader(s *shop, c net.Conn) *lineReader {
-	l := &lineReader{s: s, c: c}
-	l.stop = context.AfterFunc(s.ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
-	return l
-}
-
-func (l *lineReader) free() {
-	l.stop()
-	l.s.lines.set(l, 0)
-}
-
-// deadline is when the line that has begun has to be complete; the zero time while none has. When no
-// more lines are taken the time is over for all.
-func (l *lineReader) deadline(t time.Time) {
-	l.c.SetReadDeadline(t)
-	if l.s.ctx.Err() != nil {
-		l.c.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-// next returns a line with its newline, which is added to the last one. It is the caller's.
-func (l *lineReader) next() ([]byte, error) {
-	var began time.Time
-	for {
-		i := bytes.IndexByte(l.buf[l.from:], '\n')
-		if n := l.from + i; i >= 0 && n <= l.s.MaxMessage {
-			return l.take(n + 1), nil
-		}
-		l.from = len(l.buf)
-		switch {
-		case i >= 0, l.from > l.s.MaxMessage:
-			return nil, fmt.Errorf("%w: more than %d bytes", errTooLong, l.s.MaxMessage)
-		case l.ended == io.EOF && l.from > 0:
-			l.buf = append(l.buf, '\n')
-			return l.take(l.from + 1), nil
-		case l.ended != nil:
-			return nil, l.ended
-		}
-		if l.from == 0 {
-			l.deadline(time.Time{})
-			began = time.Time{}
-		} else {
-			if began.IsZero() {
-				began = time.Now()
-			}
-			l.deadline(began.Add(lineTime + time.Duration(l.from/lineMore)*time.Second))
-		}
-		if cap(l.buf)-len(l.buf) < smallBuffer/2 {
-			size := max(smallBuffer, 2*cap(l.buf))
-			if !l.s.lines.set(l, size) {
-				return nil, fmt.Errorf("%w: there are too many that have begun", errTooLong)
-			}
-			l.buf = append(make([]byte, 0, size), l.buf...)
-		}
-		n, err := l.c.Read(l.buf[len(l.buf):cap(l.buf)])
-		l.buf = l.buf[:len(l.buf)+n]
-		if err != nil {
-			l.ended = err
-		}
-	}
-}
-
-func (l *lineReader) take(n int) []byte {
-	line := append(make([]byte, 0, n), l.buf[:n]...)
-	rest := copy(l.buf, l.buf[n:])
-	l.buf, l.from = l.buf[:rest], 0
-	if rest == 0 && cap(l.buf) > smallBuffer {
-		l.buf = nil
-		l.s.lines.set(l, 0)
-	}
-	return line
-}
-
-// A budget is shared by the lines that have begun. When it is used up the longest of them gives way, so
-// that no set of peers stops the rest.
-type budget struct {
-	mu      sync.Mutex
-	used    int
-	holders map[*lineReader]int
-}
-
-// set says how much l holds, and tells whether it may.
-func (b *budget) set(l *lineReader, size int) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if size <= smallBuffer {
-		size = 0
-	}
-	b.used += size - b.holders[l]
-	if b.holders[l] = size; size == 0 {
-		delete(b.holders, l)
-	}
-	for b.used > unfinishedMost {
-		longest := l
-		for other, size := range b.holders {
-			if size > b.holders[longest] {
-				longest = other
-			}
-		}
-		b.used -= b.holders[longest]
-		delete(b.holders, longest)
-		l.s.Log("%s: %s: a line has to give way to others: closed", l.s.Name, peerAddr(longest.c.RemoteAddr()))
-		longest.c.Close()
-		if longest == l {
-			return false
-		}
-	}
-	return true
 }
 
 // A room is where every client hears what the program prints.
@@ -594,37 +486,7 @@ type member struct {
 func (r *room) up(ctx context.Context) (err error) {
 	r.writing.Lock()
 	defer r.writing.Unlock()
-	return r.start(ctx)
-}
-
-func (r *room) start(ctx context.Context) (err error) {
-	w := r.w
-	if w.now != nil {
-		select {
-		case <-w.now.end:
-			w.gone()
-		default:
-			return nil
-		}
-	}
-	if len(w.stall) >= stallStarts && time.Since(w.stall[0]) < stallTime {
-		r.Log("%s: started %d times in %v: a pause of %v", r.Name, stallStarts, stallTime, stallPause)
-		if !sleep(ctx, stallPause) {
-			return ctx.Err()
-		}
-		w.stall = w.stall[:0]
-	}
-	if w.stall = append(w.stall, time.Now()); len(w.stall) > stallStarts {
-		w.stall = w.stall[1:]
-	}
-	w.now, err = r.resident(ctx, w.hurry, func(_ *resident, line []byte, err error) {
-		if err != nil {
-			r.Log("%s: %v: dropped", r.Name, err)
-			return
-		}
-		r.say(line)
-	})
-	return err
+	return r.w.up(ctx)
 }
 
 func (r *room) stop() {
@@ -634,7 +496,11 @@ func (r *room) stop() {
 }
 
 // say passes a line on to everybody. Who has too much waiting already is sent away.
-func (r *room) say(line []byte) {
+func (r *room) say(_ *resident, line []byte, err error) {
+	if err != nil {
+		r.Log("%s: %v: dropped", r.Name, err)
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for m := range r.members {
@@ -709,6 +575,7 @@ func (r *room) listen(in *lineReader) error {
 		}
 		if err == nil {
 			err = r.put(line)
+			in.hold(begun, 0)
 		}
 		if err != nil {
 			return err
@@ -720,7 +587,7 @@ func (r *room) listen(in *lineReader) error {
 func (r *room) put(line []byte) error {
 	r.writing.Lock()
 	defer r.writing.Unlock()
-	if err := r.start(r.inside); err != nil {
+	if err := r.w.up(r.inside); err != nil {
 		return err
 	}
 	child := r.w.now.child

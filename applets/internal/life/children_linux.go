@@ -327,22 +327,6 @@ func (s snapshot) below(p process, found map[int]process, skip func(process) boo
 	}
 }
 
-// ours tells whether p descends from this process.
-func (s snapshot) ours(p process) bool {
-	self := os.Getpid()
-	for range len(s.all) { // a table that changed while it was read could hold a ring
-		if p.parent == self {
-			return true
-		}
-		up, ok := s.all[p.parent]
-		if !ok {
-			return false
-		}
-		p = up
-	}
-	return false
-}
-
 // A lineage is what is known of the descendants of a child.
 type lineage struct {
 	c                *Child

@@ -37,6 +37,10 @@ func become(path string, argv, env []string, limits []Limit) (failed string, err
 		numbers[i], values[i] = l.resource()
 	}
 
+	// To be preempted here would wake others of the runtime's threads, and may be to start one. The
+	// signal for that does nothing by default, which is what the program is to find anyhow.
+	var none [4]uint64 // struct kernel_sigaction: SIG_DFL
+	syscall.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGURG), uintptr(unsafe.Pointer(&none)), 0, 8, 0, 0)
 	for i := range limits {
 		_, _, errno = syscall.RawSyscall6(unix.SYS_PRLIMIT64, 0, uintptr(numbers[i]), uintptr(unsafe.Pointer(&values[i])), 0, 0, 0)
 		if errno != 0 {

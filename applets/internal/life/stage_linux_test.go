@@ -2,6 +2,7 @@ package life
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -115,6 +116,22 @@ func TestStageWithoutMemory(t *testing.T) {
 	for range 50 {
 		if got, want := said(t, small), "32768\n100000\n"; got != want {
 			t.Fatalf("%q, want %q", got, want)
+		}
+	}
+}
+
+// Nor does it depend on how full the heap is: each of these is another number of spans, one of which has
+// the runtime ask the system for memory of its own. Where something is allocated after the limit was set,
+// some of them end with a stack trace.
+func TestStageWithoutMemoryHowever(t *testing.T) {
+	for n := 5000; n < 8000; n += 30 {
+		env := make([]string, n)
+		for i := range env {
+			env[i] = fmt.Sprintf("V%d=%s", i, strings.Repeat("x", 300_000/n-8))
+		}
+		cmd := Command{Path: "/etc/passwd", Env: env, Limits: []Limit{{"as", 1 << 20}}}
+		if _, err := Start(cmd); !errors.Is(err, ErrCannotRun) {
+			t.Fatalf("with %d variables: %v, want %v", n, err, ErrCannotRun)
 		}
 	}
 }

@@ -3,18 +3,21 @@
 package options
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"sockbox/applets/internal/bind"
 	"sockbox/applets/internal/cli"
+	"sockbox/applets/internal/life"
 	"sockbox/applets/internal/secret"
 	"sockbox/applets/internal/sock"
 	"sockbox/buffer"
@@ -245,8 +248,8 @@ func Key(c *cli.Call, operand string) (secret.Key, error) {
 
 // Keys is the part of a man page that says how a KEY may be given.
 const Keys = `
-KEY is the text itself, @FILE (its first line; the file must be closed to others),
-env:VAR, fd:N or - (the first line of that descriptor or of stdin), or + for
+KEY is the text itself, @FILE (its first line; the file must be closed to others, or
+lie in systemd's $CREDENTIALS_DIRECTORY), env:VAR, fd:N or - (the first line of that descriptor or of stdin), or + for
 $SOCKBOX_KEY. A text that looks like one of these is given as text:KEY. A key on the
 command line can be seen by everybody on this machine, with ps; the other forms
 cannot.`
@@ -370,4 +373,19 @@ func (t *ClientTLS) TLS() (sock.ClientTLS, error) {
 		return t.tls, cli.Usagef("--tls-client-key needs --tls-client-cert")
 	}
 	return t.tls, nil
+}
+
+// Guard makes two processes of this call, see life.Guard. In the outer one, where the other has done it
+// all by then, the error is what the call returns.
+func Guard(ctx context.Context) (*life.Guarded, error) {
+	guarded, end, err := life.Guard(ctx, false)
+	switch {
+	case guarded != nil || err != nil:
+		return guarded, err
+	case end.Signal == syscall.SIGPIPE: // which the Go runtime does not let a process raise
+		return nil, cli.Output(syscall.EPIPE)
+	case end.Signal != 0:
+		life.RaiseAgain(end.Signal)
+	}
+	return nil, cli.Exit(end.Code, nil)
 }

@@ -396,7 +396,7 @@ func (x *crossing) run(ctx, abandon context.Context, d *destination) error {
 		return err
 	}
 	w, err := r.openWay(wayOptions{
-		ctx: ctx, abandon: abandon, to: d, from: c.RemoteAddr(), at: c.LocalAddr(), all: &all,
+		ctx: ctx, abandon: abandon, to: d, from: c.RemoteAddr(), at: r.at(c), all: &all,
 		answer: func(ds []sock.Datagram) {
 			touch()
 			if d.dead() {
@@ -532,6 +532,6 @@ func (x *crossing) openReplies(ctx, abandon context.Context, all *sync.WaitGroup
 		return nil, nil
 	}
 	return x.r.openWay(wayOptions{
-		ctx: ctx, abandon: abandon, to: &destination{Endpoint: *x.r.ReplyTo}, from: x.c.RemoteAddr(), at: x.c.LocalAddr(), all: all, reply: true,
+		ctx: ctx, abandon: abandon, to: &destination{Endpoint: *x.r.ReplyTo}, from: x.c.RemoteAddr(), at: x.r.at(x.c), all: all, reply: true,
 	})
 }

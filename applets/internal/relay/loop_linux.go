@@ -14,7 +14,7 @@ import (
 )
 
 // The short way: what a plain relay of streams does all day, accept, connect, pass a little on, and
-// close, on one thread for each processor with an epoll(7) of its own. Two goroutines for each
+// close, in one goroutine for each processor, which waits in an epoll(7) of its own. Two goroutines for each
 // connection cost twice the processor time, and for an idle one ten times the memory.
 //
 // It knows nothing else. Whatever is special is handed over to the general way in stream.go, and never
@@ -30,6 +30,15 @@ const (
 	loopLook   = time.Second           // how often old connections are looked at, at most
 	loopWants  = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET
 )
+
+// processors is how many loops there are: as many as Go programs use processors, and from then on it may use
+// one more. Without one that is idle the scheduler takes a loop's away as soon as it has waited for 20 µs,
+// and wakes a thread to look for work, several times in each connection.
+var processors = sync.OnceValue(func() int {
+	n := runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(n + 1)
+	return n
+})
 
 // loops serves as serveStreams does, and tells whether it did: it does not where clients or all
 // destinations are special.
@@ -51,7 +60,7 @@ func (r *Relay) loops(ctx, abandon context.Context, slots chan struct{}, clients
 		return false, nil
 	}
 	defer unix.Close(wake)
-	all := make([]*loop, runtime.GOMAXPROCS(0))
+	all := make([]*loop, processors())
 	for i := range all {
 		l := &loop{r: r, ctx: ctx, abandon: abandon, slots: slots, clients: clients, targets: r.targets(), listener: listener, wake: wake}
 		if all[i] = l; l.open() != nil {
@@ -95,7 +104,8 @@ func (r *Relay) targets() map[*destination]unix.Sockaddr {
 	return targets
 }
 
-// A loop is one thread.
+// A loop is one goroutine. It keeps a thread busy, but not always the same: being locked to one would cost
+// two more wakeups whenever the scheduler gives others a turn.
 type loop struct {
 	r            *Relay
 	ctx, abandon context.Context
@@ -171,8 +181,6 @@ func (l *loop) pause(d time.Duration) {
 }
 
 func (l *loop) run() {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	defer unix.Close(l.epoll)
 	l.buf = make([]byte, loopBuffer)
 	events := make([]unix.EpollEvent, loopEvents)
@@ -306,6 +314,9 @@ func (l *loop) connect(fd int) {
 	}
 	if err := unix.Connect(to, sa); err != nil && err != unix.EINPROGRESS {
 		unix.Close(to)
+		if err != unix.EAGAIN { // which a full backlog of a unix socket is
+			l.r.report(d, sock.About(d.Addr, err))
+		}
 		l.special(fd)
 		return
 	}
@@ -368,6 +379,9 @@ func (l *loop) event(e *end, what uint32) {
 			return
 		}
 		if what&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+			if n, err := unix.GetsockoptInt(e.fd, unix.SOL_SOCKET, unix.SO_ERROR); err == nil && n != 0 {
+				l.r.report(p.d, sock.About(p.d.Addr, syscall.Errno(n)))
+			}
 			l.unreached(p)
 			return
 		}
@@ -391,7 +405,7 @@ func (l *loop) event(e *end, what uint32) {
 	}
 }
 
-// unreached is for a destination that does not answer: the general way tries again, and says so.
+// unreached is for a destination that does not answer: the general way tries again, or another one.
 func (l *loop) unreached(p *pair) {
 	l.forget(p)
 	l.gone = append(l.gone, p.end[1].fd)

@@ -53,9 +53,9 @@ type Options struct {
 	Dump Dump
 	Rate int64 // bytes a second in each direction, all clients together
 
-	// What passes is handed to Tee too, a message at a time: lines of streams, and datagrams. from is
-	// the sender. It does not block.
-	Tee func(message []byte, from string)
+	// What passes is handed to Tee too: lines of streams, one or more at a time with a newline between
+	// them, and datagrams. from is the sender. It does not block.
+	Tee func(lines []byte, from string)
 
 	Out     io.Writer // for Dump, and for the destination "-"
 	Verbose bool      // Note is heard

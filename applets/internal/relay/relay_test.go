@@ -244,6 +244,15 @@ func TestTap(t *testing.T) {
 	if got, want := strings.Join(seen, "|"), "a one|a two|b \x1b[2J\xff"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
+	// Lines that have come together are handed on together, empty ones too.
+	seen = nil
+	there = r.tap("a", "b", false)
+	for _, part := range []string{"1", "2\n3\n\n4", "", "\n", "\n"} {
+		there.split([]byte(part))
+	}
+	if got, want := strings.Join(seen, "|"), "a 12|a 3\n|a 4|a "; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
 	// A line without an end is handed on all the same, in pieces.
 	seen = nil
 	there = r.tap("a", "b", false)

@@ -162,7 +162,7 @@ func (s *sessions) begin(k sessionKey, now int64) *session {
 		one.local = netip.Addr{}
 	}
 	one.name = sock.PeerName(one.client)
-	if !r.admits(one.client) {
+	if k.said.IsValid() && !r.admits(net.UDPAddrFromAddrPort(k.peer)) || !r.admits(one.client) {
 		return nil
 	}
 	if r.ferry.own(k.peer) {

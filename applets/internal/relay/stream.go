@@ -191,9 +191,13 @@ func (r *Relay) carry(ctx, abandon context.Context, t *talk, c net.Conn, name st
 		}
 		return r.pump(ctx, abandon, t, c, echo, nil, "echo")
 	}
-	to, d, done, err := r.dial(ctx, abandon, c.RemoteAddr(), c.LocalAddr())
+	to, d, done, err := r.dial(ctx, abandon, c.RemoteAddr(), r.at(c))
 	if err != nil {
 		sock.Abort(c) // as it would be if it had come to a port where nobody listens
+		if ctx.Err() != nil {
+			r.cut.Add(1)
+			err = errAbandoned
+		}
 		return err
 	}
 	defer done()
@@ -211,6 +215,23 @@ func (r *Relay) carry(ctx, abandon context.Context, t *talk, c net.Conn, name st
 		defer answers.Close()
 	}
 	return r.pump(ctx, abandon, t, c, to, answers, d.String())
+}
+
+// at is where c came, or where a proxy says that it did. For the kernel a unix socket of ours has another
+// name than its path, see sock.Listen.
+func (r *Relay) at(c net.Conn) net.Addr {
+	at, own := c.LocalAddr(), c
+	for {
+		inner, ok := own.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		own = inner.NetConn()
+	}
+	if u, ok := own.(*net.UnixConn); ok && u.LocalAddr().String() == at.String() {
+		return r.ln.Addr()
+	}
+	return at
 }
 
 // pump carries between two connections, and closes both.

@@ -42,7 +42,7 @@ func (t *tap) datagram(ctx context.Context, b []byte) error {
 		return nil
 	}
 	if t.r.Tee != nil {
-		t.r.Tee(b, t.from)
+		t.r.Tee(bytes.TrimSuffix(b, []byte{'\n'}), t.from) // which scripts send
 	}
 	return t.show(ctx, b, [][]byte{b})
 }
@@ -58,19 +58,29 @@ func (t *tap) bytes(ctx context.Context, b []byte) error {
 	return t.show(ctx, b, bytes.SplitAfter(b, []byte{'\n'}))
 }
 
-// split hands lines to Tee.
+// split hands lines to Tee, all that have come whole together: one by one they cost more than the relay.
 func (t *tap) split(b []byte) {
 	for len(b) > 0 {
-		n := bytes.IndexByte(b, '\n') + 1
-		if n == 0 {
+		if end := bytes.LastIndexByte(b, '\n'); end >= 0 && len(t.line) == 0 {
+			t.r.Tee(b[:end], t.from)
+			b = b[end+1:]
+			continue
+		}
+		n := bytes.IndexByte(b, '\n')
+		whole := n >= 0
+		if !whole {
 			n = len(b)
 		}
-		n = min(n, maxLine-len(t.line))
-		whole := b[n-1] == '\n'
+		if room := maxLine - len(t.line); n > room {
+			n, whole = room, false
+		}
 		t.line = append(t.line, b[:n]...)
 		b = b[n:]
+		if whole {
+			b = b[1:]
+		}
 		if whole || len(t.line) == maxLine {
-			t.r.Tee(bytes.TrimSuffix(t.line, []byte{'\n'}), t.from)
+			t.r.Tee(t.line, t.from)
 			t.line = t.line[:0]
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -186,18 +187,23 @@ func prove(ctx context.Context, t *tls.Conn, f func() error) (err error) {
 			t.NetConn().Close()
 		}
 	}()
-	var record tls.RecordHeaderError
-	var alert tls.AlertError
-	switch err := t.HandshakeContext(ctx); {
-	case errors.As(err, &record), errors.As(err, &alert):
-		return ErrForeign
-	case err != nil:
-		return err
+	if err := t.HandshakeContext(ctx); err != nil {
+		if ended(err) {
+			return err
+		}
+		return ErrForeign // what it is that TLS does not like is of no use to anybody
 	}
 	if t.ConnectionState().NegotiatedProtocol != ALPN {
 		return ErrForeign
 	}
 	return f()
+}
+
+// ended tells whether an error is of the connection, or of ctx, and not of what was said.
+func ended(err error) bool {
+	var errno syscall.Errno
+	return errors.As(err, &errno) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 func begin(dials bool, key Key, purpose string) (*party, error) {

@@ -303,8 +303,15 @@ func TestNotSockbox(t *testing.T) {
 	} {
 		x, y := pair(t)
 		go func() { tls.Client(x, config).Handshake(); x.Close() }()
-		if _, err := identity(t).Accept(t.Context(), y, Key{[]byte("k12")}, ForTrigger); err == nil {
-			t.Errorf("%s: taken", name)
+		if _, err := identity(t).Accept(t.Context(), y, Key{[]byte("k12")}, ForTrigger); !errors.Is(err, ErrForeign) {
+			t.Errorf("%s dials: %v, want %v", name, err, ErrForeign)
+		}
+		served := config.Clone()
+		served.Certificates = identity(t).config.Certificates
+		server, dialler := pair(t)
+		go func() { tls.Server(server, served).Handshake(); io.Copy(io.Discard, server) }()
+		if _, err := Dial(t.Context(), dialler, Key{[]byte("k12")}, ForTrigger); !errors.Is(err, ErrForeign) {
+			t.Errorf("%s listens: %v, want %v", name, err, ErrForeign)
 		}
 	}
 }

@@ -1,10 +1,12 @@
 package secret
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -14,6 +16,11 @@ const (
 	maxUnproven = 64  // connections at once
 	perAddress  = 5   // failed proofs a second
 	perAll      = 100 // and from all addresses together
+
+	// A failure is held against an address for so long: by then so many others may have failed that
+	// each of them comes as seldom.
+	memory        = 5 * time.Second
+	maxRemembered = 16 * maxUnproven // addresses about which there is something to remember
 )
 
 // ErrReplaced ends the wait of a connection whose place went to a newer one.
@@ -21,25 +28,34 @@ var ErrReplaced = errors.New("too many connections that have not proven the key"
 
 // A Gate paces guesses at a key, by delay and never by locking out: at most so many failed proofs a
 // second from one address (for IPv6 from one /64, which is what one user gets), and so many in all.
-// Addresses take turns, so that a flood from some does not keep the others waiting. A proof that
-// succeeds costs nothing. Of the connections that wait, the oldest of the address that has the most
-// makes room for a newer one; where several have as many, the oldest of theirs. The newest never
-// does: a stranger's many addresses, with one idle connection each, would keep everybody else out.
+// Addresses take turns, so that a flood from some does not keep the others waiting: first those that
+// have not failed of late, and among these whoever lost his place most often before his turn came; then
+// the one whose failure is longest ago. A proof that succeeds costs nothing.
+//
+// Of the connections that wait, the oldest of the address that has the most makes room for a newer
+// one; where several have as many, the oldest of theirs. The newest never does: a stranger's many
+// addresses, with one idle connection each, would keep everybody else out. Nor do those that are in
+// the midst of their proof, unless they are the half of all: so that who has got his turn has some
+// tenths of a second for it, however fast others connect.
 type Gate struct {
-	mu    sync.Mutex
-	all   bucket
-	addrs map[netip.Prefix]*address
-	turns []*address // those with somebody waiting, in the order in which they take turns
-	count int        // connections admitted
-	last  uint64     // the number of the newest
-	timer *time.Timer
-	now   func() time.Time // time.Now; tests have their own
+	mu      sync.Mutex
+	all     bucket
+	addrs   map[netip.Prefix]*address
+	turns   []*address // those with somebody waiting, in the order in which they take turns
+	count   int        // connections admitted
+	proving int        // and of these in the midst of their proof
+	last    uint64     // the number of the newest
+	timer   *time.Timer
+	now     func() time.Time // time.Now; tests have their own
 }
 
 type address struct {
 	prefix  netip.Prefix
 	bucket  bucket
-	members []*Turn // admitted and not done, oldest first
+	failed  time.Time // the last time; zero = not of late
+	ousted  int       // how often it lost a place before its turn, since the last turn
+	left    uint64    // the number of the newest connection when its last one ended
+	members []*Turn   // admitted and not done, oldest first
 	waiting []*Turn
 }
 
@@ -58,9 +74,9 @@ func (b *bucket) fill(now time.Time) {
 	b.at = now
 }
 
-// wait is how long it takes until one can be spent.
+// wait is how long it takes until one can be spent, where none can be now. It is not 0.
 func (b *bucket) wait() time.Duration {
-	return time.Duration(max(0, 1-b.level) / b.size * float64(time.Second))
+	return time.Duration((1-b.level)/b.size*float64(time.Second)) + time.Millisecond
 }
 
 // NewGate returns a gate. It needs no closing.
@@ -91,6 +107,9 @@ func (g *Gate) Admit(c net.Conn) *Turn {
 		a = &address{prefix: p, bucket: bucket{size: perAddress}}
 		g.addrs[p] = a
 	}
+	if g.now().Sub(a.failed) > memory {
+		a.failed = time.Time{}
+	}
 	t := &Turn{gate: g, conn: c, address: a, granted: make(chan struct{}), replaced: make(chan struct{})}
 	g.last++
 	t.number = g.last
@@ -98,6 +117,10 @@ func (g *Gate) Admit(c net.Conn) *Turn {
 	g.count++
 	if g.count > maxUnproven {
 		old := g.oldest(t)
+		old.failed()
+		if !old.spent {
+			old.address.ousted++
+		}
 		close(old.replaced)
 		old.conn.Close()
 		g.drop(old)
@@ -107,13 +130,17 @@ func (g *Gate) Admit(c net.Conn) *Turn {
 
 // oldest returns the connection that makes room for t. There is one. mu is held.
 func (g *Gate) oldest(t *Turn) (old *Turn) {
+	proving := g.proving > maxUnproven/2
 	for _, a := range g.addrs {
-		if len(a.members) == 0 || a.members[0] == t {
-			continue
-		}
-		n, first := len(a.members), a.members[0]
-		if old == nil || n > len(old.address.members) || n == len(old.address.members) && first.number < old.number {
-			old = first
+		for _, m := range a.members {
+			if m == t || m.spent != proving {
+				continue
+			}
+			n := len(a.members)
+			if old == nil || n > len(old.address.members) || n == len(old.address.members) && m.number < old.number {
+				old = m
+			}
+			break // the others are newer
 		}
 	}
 	return old
@@ -141,6 +168,16 @@ func (t *Turn) Wait(ctx context.Context) error {
 	}
 }
 
+// Replaced tells whether the connection was closed to make room for another one.
+func (t *Turn) Replaced() bool {
+	select {
+	case <-t.replaced:
+		return true
+	default:
+		return false
+	}
+}
+
 // Done says how the proof went. Only the first call counts.
 func (t *Turn) Done(proven bool) {
 	g := t.gate
@@ -149,7 +186,10 @@ func (t *Turn) Done(proven bool) {
 	if t.done {
 		return
 	}
-	if proven && t.spent {
+	switch {
+	case !proven:
+		t.failed()
+	case t.spent:
 		t.address.bucket.level = min(t.address.bucket.size, t.address.bucket.level+1)
 		g.all.level = min(g.all.size, g.all.level+1)
 	}
@@ -157,10 +197,20 @@ func (t *Turn) Done(proven bool) {
 	g.grant()
 }
 
+// failed remembers that a connection had its turn and did not prove the key. mu is held.
+func (t *Turn) failed() {
+	if t.spent {
+		t.address.failed = t.gate.now()
+	}
+}
+
 // drop forgets a connection. mu is held.
 func (g *Gate) drop(t *Turn) {
 	t.done = true
 	g.count--
+	if t.spent {
+		g.proving--
+	}
 	a := t.address
 	a.members = remove(a.members, t)
 	a.waiting = remove(a.waiting, t)
@@ -168,65 +218,92 @@ func (g *Gate) drop(t *Turn) {
 		g.turns = remove(g.turns, a)
 	}
 	if len(a.members) == 0 {
-		if a.bucket.fill(g.now()); a.bucket.level >= a.bucket.size {
+		a.left = g.last
+		if a.failed.IsZero() && a.ousted == 0 {
 			delete(g.addrs, a.prefix) // nothing to remember
-		} else if len(g.addrs) > 4*maxUnproven {
-			g.forget()
 		}
+	}
+	if len(g.addrs) > maxRemembered {
+		g.forget()
 	}
 }
 
-// forget drops the addresses whose bucket is full again.
+// forget drops the half of the addresses: of those that lost a place least often the ones that have been
+// away for longest. If they have failed, they have been paced enough: so many others take some seconds.
+// mu is held.
 func (g *Gate) forget() {
-	now := g.now()
-	for p, a := range g.addrs {
-		if a.bucket.fill(now); len(a.members) == 0 && a.bucket.level >= a.bucket.size {
-			delete(g.addrs, p)
+	var away []*address
+	for _, a := range g.addrs {
+		if len(a.members) == 0 {
+			away = append(away, a)
 		}
+	}
+	slices.SortFunc(away, func(a, b *address) int {
+		return cmp.Or(cmp.Compare(a.ousted, b.ousted), cmp.Compare(a.left, b.left))
+	})
+	for _, a := range away[:len(g.addrs)-maxRemembered/2] {
+		delete(g.addrs, a.prefix)
 	}
 }
 
-// grant lets in as many as may go now, one from each address in turn, and comes back when the next
-// may. mu is held.
+// grant lets in as many as may go now, and comes back when the next may. mu is held.
 func (g *Gate) grant() {
 	now := g.now()
 	g.all.fill(now)
-	next := time.Duration(-1)
-	for i := 0; i < len(g.turns); {
-		if g.all.level < 1 {
-			next = g.all.wait()
-			break
-		}
-		a := g.turns[i]
-		a.bucket.fill(now)
-		if a.bucket.level < 1 {
-			if w := a.bucket.wait(); next < 0 || w < next {
-				next = w
-			}
-			i++
-			continue
+	for {
+		a, next := g.next(now)
+		if a == nil {
+			g.again(next)
+			return
 		}
 		t := a.waiting[0]
 		a.waiting = a.waiting[1:]
 		a.bucket.level--
 		g.all.level--
 		t.spent = true
+		a.ousted = 0
+		g.proving++
 		close(t.granted)
 		g.turns = remove(g.turns, a)
 		if len(a.waiting) > 0 {
 			g.turns = append(g.turns, a) // behind the others
 		}
 	}
-	if next >= 0 {
-		if g.timer != nil {
-			g.timer.Stop()
-		}
-		g.timer = time.AfterFunc(next+time.Millisecond, func() {
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			g.grant()
-		})
+}
+
+// next returns the address whose turn it is, or how long it takes until it is one's: 0 where nobody
+// waits. mu is held.
+func (g *Gate) next(now time.Time) (first *address, wait time.Duration) {
+	if len(g.turns) > 0 && g.all.level < 1 {
+		return nil, g.all.wait()
 	}
+	for _, a := range g.turns {
+		a.bucket.fill(now)
+		switch {
+		case a.bucket.level < 1:
+			if w := a.bucket.wait(); wait == 0 || w < wait {
+				wait = w
+			}
+		case first == nil || a.failed.Before(first.failed) || a.failed.Equal(first.failed) && a.ousted > first.ousted:
+			first = a
+		}
+	}
+	return first, wait
+}
+
+// again calls grant after a while.
+func (g *Gate) again(after time.Duration) {
+	if g.timer != nil {
+		g.timer.Stop()
+	}
+	if after == 0 {
+		return
+	}
+	g.timer = time.AfterFunc(after, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.grant()
+	})
 }
 
 func remove[T comparable](s []T, v T) []T {

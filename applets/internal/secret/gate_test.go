@@ -182,6 +182,151 @@ func TestGateLetsTheNewestIn(t *testing.T) {
 	})
 }
 
+// A flood of failures from many addresses, more than may go in a second, does not keep one waiting that
+// has not failed of late.
+func TestGateFailuresGoLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate()
+		ctx, cancel := context.WithCancel(t.Context())
+		for i := range maxUnproven - 1 {
+			go func() {
+				for ctx.Err() == nil {
+					turn := g.Admit(conn(net.IPv4(10, 1, 0, byte(i)).String()))
+					turn.Wait(ctx)
+					turn.Done(false)
+				}
+			}()
+		}
+		time.Sleep(3 * time.Second)
+		start := time.Now()
+		turn := g.Admit(conn("10.0.0.2"))
+		if err := turn.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		turn.Done(true)
+		if d := time.Since(start); d > 50*time.Millisecond {
+			t.Errorf("it waited %v", d)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+// Whoever comes again after he had to make room goes before strangers that are new each time.
+func TestGateOwesTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate()
+		for i := range perAll { // nobody may go at once
+			turn := g.Admit(conn(net.IPv4(10, 1, 0, byte(i)).String()))
+			turn.Wait(t.Context())
+			turn.Done(false)
+		}
+		strangers := 0
+		crowd := func(n int) {
+			for range n {
+				strangers++
+				turn := g.Admit(conn(net.IPv4(10, 2, byte(strangers>>8), byte(strangers)).String()))
+				go turn.Wait(t.Context())
+				synctest.Wait()
+			}
+		}
+		crowd(maxUnproven)
+		turn := g.Admit(conn("10.0.0.2"))
+		crowd(maxUnproven)
+		if err := turn.Wait(t.Context()); !errors.Is(err, ErrReplaced) {
+			t.Fatal(err)
+		}
+		turn = g.Admit(conn("10.0.0.2"))
+		start := time.Now()
+		if err := turn.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(start); d > 50*time.Millisecond {
+			t.Errorf("it waited %v", d)
+		}
+		turn.Done(true)
+		time.Sleep(time.Minute) // the strangers get their turns
+		synctest.Wait()
+	})
+}
+
+// A failure is not held against an address for ever: strangers that are new each time would go first.
+func TestGateForgives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate()
+		fail := func(ip string) {
+			turn := g.Admit(conn(ip))
+			if err := turn.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			turn.Done(false)
+		}
+		fail("10.0.0.2")
+		time.Sleep(memory + time.Second)
+		for i := range perAll { // nobody may go at once
+			fail(net.IPv4(10, 1, 0, byte(i)).String())
+		}
+		order := make(chan string, 2)
+		for _, ip := range []string{"10.0.0.2", "10.0.0.3"} {
+			turn := g.Admit(conn(ip))
+			go func() {
+				if turn.Wait(t.Context()) == nil {
+					order <- ip
+				}
+			}()
+			synctest.Wait()
+		}
+		if first := <-order; first != "10.0.0.2" {
+			t.Errorf("%s went first", first)
+		}
+		<-order
+	})
+}
+
+// Who has got his turn keeps his place, whoever connects meanwhile; but those who do not make use of
+// their turn have no more than the half of all places for good.
+func TestGateKeepsProofs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate()
+		prove := func(ip string) *from {
+			c := conn(ip)
+			if err := g.Admit(c).Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		open := func(c *from) bool {
+			select {
+			case <-c.closed:
+				return false
+			default:
+				return true
+			}
+		}
+		first := prove("10.0.0.2")
+		for i := range 10 * maxUnproven {
+			g.Admit(conn(net.IPv4(10, 1, byte(i>>8), byte(i)).String()))
+		}
+		if !open(first) {
+			t.Error("a proof was cut off by connections that say nothing")
+		}
+		for i := range maxUnproven/2 - 1 {
+			prove(net.IPv4(10, 2, 0, byte(i)).String())
+		}
+		if !open(first) {
+			t.Error("a proof was cut off, and they are not more than the half")
+		}
+		prove("10.3.0.1")
+		if open(first) {
+			last := conn("10.3.0.2")
+			g.Admit(last)
+			if open(first) || !open(last) {
+				t.Error("who does not go on with his proof keeps a place")
+			}
+		}
+	})
+}
+
 func TestGateReplacedWhileWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewGate()
@@ -220,7 +365,7 @@ func TestGateForgets(t *testing.T) {
 			}
 			turn.Done(false)
 		}
-		if n := len(g.addrs); n > 8*maxUnproven {
+		if n := len(g.addrs); n > maxRemembered {
 			t.Errorf("%d addresses are remembered", n)
 		}
 	})

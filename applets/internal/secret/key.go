@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -40,49 +41,61 @@ const Environment = "SOCKBOX_KEY"
 // From a descriptor no byte beyond the line is taken.
 func ReadKey(operand string, stdin io.Reader) (Key, error) {
 	var text []byte
+	var from string // where it is, if not in the operand
 	var err error
 	form, rest, _ := strings.Cut(operand, ":")
 	switch {
 	case operand == "-":
+		from = "stdin"
 		text, err = firstLine(stdin)
-		err = about("stdin", err)
 	case operand == "+":
+		from = "$" + Environment
 		text, err = variable(Environment)
+	case operand == "@" || operand == "env:" || operand == "fd:": // as a variable that is not set makes it
+		err = fmt.Errorf("what %s is about is missing (text:%s is the text)", operand, operand)
 	case strings.HasPrefix(operand, "@"):
-		text, err = readFile(operand[1:])
-	case form == "env" && rest != "":
+		from = operand[1:]
+		text, err = readFile(from)
+	case form == "env":
+		from = "$" + rest
 		text, err = variable(rest)
-	case form == "fd" && rest != "":
+	case form == "fd":
+		from = operand
 		text, err = readDescriptor(rest)
 	case form == "text":
 		text = []byte(rest)
 	default:
 		text = []byte(operand)
 	}
-	switch {
-	case err != nil:
-		return Key{}, err
-	case len(text) == 0:
-		return Key{}, fmt.Errorf("%w: it is empty", ErrBadKey)
-	case bytes.ContainsAny(text, "\r\n"):
-		return Key{}, fmt.Errorf("%w: it has a line's end in it", ErrBadKey)
-	case len(text) > maxKey:
-		return Key{}, fmt.Errorf("%w: it is longer than %d bytes", ErrBadKey, maxKey)
+	if err == nil {
+		err = check(text)
 	}
-	return Key{text}, nil
+	switch {
+	case err == nil:
+		return Key{text}, nil
+	case from == "":
+		return Key{}, fmt.Errorf("%w: %w", ErrBadKey, err)
+	}
+	return Key{}, fmt.Errorf("the key from %s: %w", from, err)
 }
 
-func about(what string, err error) error {
-	if err == nil {
-		return nil
+// check finds what is wrong with a key.
+func check(text []byte) error {
+	switch {
+	case len(text) == 0:
+		return errors.New("it is empty")
+	case bytes.ContainsAny(text, "\r\n"):
+		return errors.New("it has a line's end in it")
+	case len(text) > maxKey:
+		return fmt.Errorf("it is longer than %d bytes", maxKey)
 	}
-	return fmt.Errorf("the key from %s: %w", what, err)
+	return nil
 }
 
 func variable(name string) ([]byte, error) {
 	v, ok := os.LookupEnv(name)
 	if !ok {
-		return nil, about("$"+name, errors.New("the variable is not set"))
+		return nil, errors.New("the variable is not set")
 	}
 	return []byte(v), nil
 }
@@ -90,29 +103,35 @@ func variable(name string) ([]byte, error) {
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, about(path, errors.Unwrap(err))
+		return nil, errors.Unwrap(err)
 	}
 	defer f.Close()
 	// What is asked is the file that was opened, not the one that has the path now. A pipe, as in
 	// @<(COMMAND), belongs to the caller and its mode says so.
 	fi, err := f.Stat()
 	if err != nil {
-		return nil, about(path, err)
+		return nil, err
 	}
 	if fi.IsDir() {
-		return nil, about(path, errors.New("it is a directory"))
+		return nil, errors.New("it is a directory")
 	}
-	if mode := fi.Mode().Perm(); mode&0o077 != 0 {
-		return nil, about(path, fmt.Errorf("others may use the file, its mode is %04o (chmod 600 makes it private)", mode))
+	if mode := fi.Mode().Perm(); mode&0o077 != 0 && !credential(path) {
+		return nil, fmt.Errorf("others may use the file, its mode is %04o (chmod 600 makes it private)", mode)
 	}
-	text, err := firstLine(f)
-	return text, about(path, err)
+	return firstLine(f)
+}
+
+// credential tells whether a file is one that systemd hands to this service alone, by an access list
+// that looks like a group's right (systemd.exec(5)).
+func credential(path string) bool {
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	return dir != "" && filepath.Dir(path) == filepath.Clean(dir)
 }
 
 func readDescriptor(s string) ([]byte, error) {
 	fd, err := strconv.ParseUint(s, 10, 31)
 	if err != nil {
-		return nil, about("fd:"+s, errors.New("not a descriptor's number"))
+		return nil, errors.New("not a descriptor's number")
 	}
 	f := os.NewFile(uintptr(fd), "fd:"+s)
 	text, err := firstLine(f)
@@ -122,7 +141,7 @@ func readDescriptor(s string) ([]byte, error) {
 	if path := (*os.PathError)(nil); errors.As(err, &path) {
 		err = path.Err
 	}
-	return text, about("fd:"+s, err)
+	return text, err
 }
 
 // firstLine reads byte by byte: what follows the line belongs to somebody else.

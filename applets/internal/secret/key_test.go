@@ -24,6 +24,11 @@ func TestReadKey(t *testing.T) {
 		}
 		return path
 	}
+	if err := os.Mkdir(filepath.Join(dir, "credentials"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	credential := file("credentials/key", "from systemd\n", 0o440)
+	t.Setenv("CREDENTIALS_DIRECTORY", filepath.Join(dir, "credentials")+"/")
 	t.Setenv("SOME_KEY", "from env")
 	t.Setenv("EMPTY_KEY", "")
 	t.Setenv(Environment, "from + ")
@@ -36,7 +41,11 @@ func TestReadKey(t *testing.T) {
 		{"env:SOME_KEY", "from env", ""},
 		{"env:NO_SUCH_KEY", "", "not set"},
 		{"env:EMPTY_KEY", "", "empty"},
-		{"env:", "env:", ""}, // no variable has that name: it is a text
+		{"env:", "", "not a key: what env: is about is missing"},
+		{"fd:", "", "not a key: what fd: is about is missing"},
+		{"@", "", "not a key: what @ is about is missing"},
+		{"text:@", "@", ""},
+		{"text:env:", "env:", ""},
 		{"+", "from + ", ""},
 		{"-", "first", ""},
 		{"", "", "empty"},
@@ -45,7 +54,9 @@ func TestReadKey(t *testing.T) {
 		{"@" + file("noend", "from file", 0o600), "from file", ""},
 		{"@" + file("group", "k\n", 0o640), "", "others may use the file, its mode is 0640"},
 		{"@" + file("world", "k\n", 0o604), "", "0604"},
-		{"@" + file("emptyfile", "", 0o600), "", "empty"},
+		{"@" + file("emptyfile", "", 0o600), "", "emptyfile: it is empty"},
+		{"@" + file("nul", "a\x00b\n", 0o600), "a\x00b", ""},
+		{"@" + credential, "from systemd", ""},
 		{"@" + file("long", strings.Repeat("k", maxKey+1), 0o600), "", "longer than"},
 		{"@" + filepath.Join(dir, "none"), "", "no such file"},
 		{"@" + dir, "", "directory"},

@@ -122,6 +122,9 @@ func (s *Server) peer(ctx context.Context, id *Identity, turn *Turn, c net.Conn)
 	p, err := s.admit(ctx, id, turn, c)
 	turn.Done(err == nil)
 	if err != nil {
+		if turn.Replaced() { // which looks like anything, from within
+			err = ErrReplaced
+		}
 		if ctx.Err() == nil {
 			s.Note(addr, err)
 		}

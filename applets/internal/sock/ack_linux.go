@@ -33,8 +33,9 @@ func Acked(c net.Conn) (n uint64, ok bool) {
 }
 
 // Unsent tells how many bytes the kernel still holds that the peer has not
-// acknowledged (SIOCOUTQ, tcp(7)); a FIN on its way counts one. On a unix socket
-// it is 0 when the peer has read everything, and more than the payload before.
+// acknowledged (SIOCOUTQ, tcp(7)); a FIN on its way counts one. Of a connection that
+// has been reset it is 0: nothing is sent any more. On a unix socket it is 0 when the
+// peer has read everything, and more than the payload before.
 func Unsent(c net.Conn) (n int, ok bool) {
 	sc, ok := innermost(c).(syscall.Conn)
 	if !ok {
@@ -42,9 +43,19 @@ func Unsent(c net.Conn) (n int, ok bool) {
 	}
 	ok = control(sc, func(fd int) (err error) {
 		n, err = unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+		if n > 0 && isReset(fd) {
+			n = 0
+		}
 		return err
 	})
 	return n, ok
+}
+
+// isReset tells whether fd is a TCP connection that has ended, with all that was on its way.
+func isReset(fd int) bool {
+	const tcpClose = 7 // TCP_CLOSE, include/net/tcp_states.h
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	return err == nil && info.State == tcpClose
 }
 
 // Drops reads from a datagram's ancillary data how many datagrams the kernel has

@@ -13,7 +13,7 @@ import (
 // DialOptions are what the address does not say.
 type DialOptions struct {
 	Source  string        // tcp, udp: where to dial from: "ADDR", "ADDR:PORT", "[V6]:PORT" or ":PORT"; "" leaves it to the kernel
-	Timeout time.Duration // for name, connection and all; 0 leaves it to ctx and the kernel
+	Timeout time.Duration // for name, connection and all, a full backlog too; 0 leaves it to ctx and the kernel
 
 	Interface string // tcp, udp: go by this network interface only (SO_BINDTODEVICE, Linux); "" leaves it to the kernel
 }
@@ -24,10 +24,42 @@ type DialOptions struct {
 func Dial(ctx context.Context, a Addr, o DialOptions) (net.Conn, error) {
 	c, err := dial(ctx, a, o)
 	if err != nil {
+		if o.Source != "" && isAny(err, syscall.EADDRNOTAVAIL, syscall.EADDRINUSE) {
+			err = fmt.Errorf("from %s: %w", show(o.Source), Reason(err))
+		}
 		return nil, fail(a.String(), err)
 	}
 	Tune(c)
 	return c, nil
+}
+
+// Check tells whether o can be meant for a: what Dial would say each time, whoever is there.
+func (o DialOptions) Check(a Addr) error {
+	if o.Interface != "" && a.Net != "tcp" && a.Net != "udp" {
+		return noInterface(o.Interface)
+	}
+	if o.Source == "" {
+		return nil
+	}
+	src, err := parseSource(o.Source)
+	switch {
+	case err != nil:
+		return err
+	case a.Net != "tcp" && a.Net != "udp":
+		return noSource(o.Source)
+	}
+	if ip, err := netip.ParseAddr(a.Host); err == nil && src.Addr().IsValid() && ip.Unmap().Is4() != src.Addr().Is4() {
+		return fmt.Errorf("source %s and %s are not of one version of IP", src.Addr(), ip)
+	}
+	return nil
+}
+
+func noInterface(name string) error {
+	return fmt.Errorf("only tcp and udp go by an interface (%s)", show(name))
+}
+
+func noSource(source string) error {
+	return fmt.Errorf("only tcp and udp have a source address (%s)", show(source))
 }
 
 func dial(ctx context.Context, a Addr, o DialOptions) (net.Conn, error) {
@@ -40,7 +72,7 @@ func dial(ctx context.Context, a Addr, o DialOptions) (net.Conn, error) {
 	}
 	if o.Interface != "" {
 		if a.Net != "tcp" && a.Net != "udp" {
-			return nil, fmt.Errorf("only tcp and udp go by an interface (%s)", show(o.Interface))
+			return nil, noInterface(o.Interface)
 		}
 		d.Control = byInterface(o.Interface, d.Control)
 	}
@@ -51,7 +83,7 @@ func dial(ctx context.Context, a Addr, o DialOptions) (net.Conn, error) {
 		}
 		return d.DialContext(ctx, a.Net, a.hostPort())
 	case "unix":
-		return dialUnix(ctx, d, "unix", a.Path)
+		return dialBacklog(ctx, d, a.Path)
 	case "unixgram":
 		d.Control = func(_, _ string, c syscall.RawConn) error { return autobind(c) }
 		return dialUnix(ctx, d, "unixgram", a.Path)
@@ -95,7 +127,7 @@ func setSource(d *net.Dialer, network, source string) error {
 	case "udp":
 		d.LocalAddr = net.UDPAddrFromAddrPort(src)
 	default:
-		return fmt.Errorf("only tcp and udp have a source address (%s)", show(source))
+		return noSource(source)
 	}
 	d.Control = func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) { tuneSource(int(fd), network, src.Port() != 0) })

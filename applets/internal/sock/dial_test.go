@@ -133,3 +133,29 @@ func TestDialSource(t *testing.T) {
 		}
 	}
 }
+
+func TestDialOptionsCheck(t *testing.T) {
+	for _, tt := range []struct {
+		o       DialOptions
+		a, want string
+	}{
+		{DialOptions{}, "unix:x", ""},
+		{DialOptions{Source: "127.0.0.1"}, "127.0.0.1:80", ""},
+		{DialOptions{Source: ":99"}, "[::1]:80", ""},
+		{DialOptions{Source: "::1", Interface: "lo"}, "udp://host:80", ""},
+		{DialOptions{Source: "host:80"}, "127.0.0.1:80", `source "host" is not an address of this machine`},
+		{DialOptions{Source: "::1"}, "127.0.0.1:80", "source ::1 and 127.0.0.1 are not of one version of IP"},
+		{DialOptions{Source: "127.0.0.1"}, "unix:x", "only tcp and udp have a source address (127.0.0.1)"},
+		{DialOptions{Interface: "lo"}, "unix:x", "only tcp and udp go by an interface (lo)"},
+	} {
+		if err := tt.o.Check(parse(t, tt.a)); tt.want != "" {
+			wantErr(t, err, tt.want, nil)
+		} else if err != nil {
+			t.Errorf("%+v for %s: %v", tt.o, tt.a, err)
+		}
+	}
+	// An address that is not ours is the reason, and not the peer.
+	ln := listen(t, "127.0.0.1:0", ListenOptions{})
+	_, err := Dial(t.Context(), parse(t, ln.Addr().String()), DialOptions{Source: "192.0.2.1"}) // RFC 5737
+	wantErr(t, err, ln.Addr().String()+": from 192.0.2.1: cannot assign requested address", syscall.EADDRNOTAVAIL)
+}

@@ -215,7 +215,8 @@ func checkTLVs(header []byte, from int) error {
 }
 
 // Append appends the header to b in version 1 or 2. Where the two addresses are not of one kind, or of
-// one that the version cannot tell (datagrams and unix sockets in version 1), it says that they are unknown.
+// one that the version cannot tell (datagrams and unix sockets in version 1, long paths in version 2), it says
+// that they are unknown.
 func (h ProxyHeader) Append(b []byte, version int) ([]byte, error) {
 	source, dest := peerIP(h.Source), peerIP(h.Dest)
 	ip := !h.Local && source.IsValid() && dest.IsValid()
@@ -245,7 +246,7 @@ func (h ProxyHeader) Append(b []byte, version int) ([]byte, error) {
 			b = append(b, 0x21, 0x20|kind, 0, 36)
 			s, d := source.Addr().As16(), dest.Addr().As16()
 			b = append(append(b, s[:]...), d[:]...)
-		case !h.Local && ok1 && ok2:
+		case !h.Local && ok1 && ok2 && max(len(from.Name), len(to.Name)) <= proxyUnixPath:
 			b = append(b, 0x21, 0x30|kind, 0, 2*proxyUnixPath)
 			return appendPath(appendPath(b, from.Name), to.Name), nil
 		case h.Local:

@@ -86,6 +86,7 @@ func TestProxyAppend(t *testing.T) {
 		{ProxyHeader{Local: true}, 2, unhex(t, magicHex+"20000000")},
 		{ProxyHeader{Source: udp("192.0.2.1:1"), Dest: udp("192.0.2.2:2"), Datagram: true}, 2, unhex(t, magicHex+"2112000cc0000201c000020200010002")},
 		{ProxyHeader{Source: &net.UnixAddr{Net: "unix"}, Dest: tcp("192.0.2.2:2")}, 2, unhex(t, magicHex+"21000000")},
+		{ProxyHeader{Source: &net.UnixAddr{Net: "unix"}, Dest: &net.UnixAddr{Net: "unix", Name: strings.Repeat("x", 109)}}, 2, unhex(t, magicHex+"21000000")},
 	} {
 		b, err := c.h.Append([]byte("x"), c.version)
 		if err != nil || string(b) != "x"+c.want {

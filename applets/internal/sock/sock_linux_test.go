@@ -132,6 +132,26 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
+// What was on its way when a reset came is sent no more, and not waited for.
+func TestUnsentReset(t *testing.T) {
+	ln := listen(t, "127.0.0.1:0", ListenOptions{})
+	c, s := pair(t, ln, parse(t, ln.Addr().String()))
+	if err := c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if sent, err := io.Copy(c, zeros{}); !TimedOut(err) {
+		t.Fatalf("the peer's kernel took %d bytes: %v", sent, err)
+	}
+	if left, _ := Unsent(c); left == 0 {
+		t.Fatal("nothing is left, and yet the peer took no more")
+	}
+	Abort(s)
+	until(t, "something is still on its way after a reset", func() bool {
+		left, ok := Unsent(c)
+		return ok && left == 0
+	})
+}
+
 func TestAckedElsewhere(t *testing.T) {
 	a := Addr{Net: "unix", Path: t.TempDir() + "/s"}
 	ln := listen(t, a.String(), ListenOptions{})

@@ -246,6 +246,23 @@ func dialUnix(ctx context.Context, d *net.Dialer, network, path string) (net.Con
 	return d.DialContext(ctx, network, name)
 }
 
+// dialBacklog is dialUnix for a stream. It waits while the backlog is full, as connect(2) does with TCP, and on a
+// unix socket too unless that must not block (EAGAIN): then nobody tells when there is room.
+func dialBacklog(ctx context.Context, d *net.Dialer, path string) (net.Conn, error) {
+	end := time.Now().Add(d.Timeout)
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		c, err := dialUnix(ctx, d, "unix", path)
+		if !errors.Is(err, syscall.EAGAIN) || time.Until(end) < pause {
+			return c, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
 func listenAbstract(ctx context.Context, name string) (net.Listener, error) {
 	if err := checkAbstract(name); err != nil {
 		return nil, err

@@ -14,7 +14,6 @@ type Meter struct {
 	Total int64 // 0 = unknown
 
 	start, last time.Time
-	shown       bool
 }
 
 const meterEvery = 200 * time.Millisecond
@@ -65,11 +64,16 @@ func Bytes(n int64) string {
 		f /= 1024
 		i++
 	}
+	return figures(f, units[i])
+}
+
+// figures shows f in three figures.
+func figures(f float64, unit byte) string {
 	switch {
 	case f < 9.995:
-		return fmt.Sprintf("%.2f%c", f, units[i])
+		return fmt.Sprintf("%.2f%c", f, unit)
 	case f < 99.95:
-		return fmt.Sprintf("%.1f%c", f, units[i])
+		return fmt.Sprintf("%.1f%c", f, unit)
 	}
-	return fmt.Sprintf("%.0f%c", f, units[i])
+	return fmt.Sprintf("%.0f%c", f, unit)
 }

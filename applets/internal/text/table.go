@@ -175,11 +175,5 @@ func Count(n int64) string {
 		f /= 1000
 		i++
 	}
-	switch {
-	case f < 9.995:
-		return fmt.Sprintf("%.2f%c", f, units[i])
-	case f < 99.95:
-		return fmt.Sprintf("%.1f%c", f, units[i])
-	}
-	return fmt.Sprintf("%.0f%c", f, units[i])
+	return figures(f, units[i])
 }

@@ -72,8 +72,14 @@ const (
 
 // again tells whether the waiter is not there, or not any more.
 func again(err error) bool {
-	return sock.Refused(err) || sock.Unreachable(err) || errors.Is(err, ErrLate) || errors.Is(err, errLeft)
+	var down unanswered
+	return sock.Refused(err) || sock.Unreachable(err) || errors.As(err, &down) || errors.Is(err, ErrLate) || errors.Is(err, errLeft)
 }
+
+// unanswered is the error of a connection that was not made in time: the host may not be up yet.
+type unanswered struct{ error }
+
+func (u unanswered) Unwrap() error { return u.error }
 
 // errLeft says that the other side went away before it had proven the key, and so before it was asked
 // for anything and before it had a guess: a waiter that was ending, or a server of some other kind.
@@ -88,7 +94,10 @@ func (o *SendOptions) try(ctx context.Context, began time.Time) error {
 		}
 	}
 	c, err := sock.Dial(ctx, o.Addr, dial)
-	if err != nil {
+	switch {
+	case sock.TimedOut(err) && !sock.Unresolved(err):
+		return unanswered{err}
+	case err != nil:
 		return err
 	}
 	defer c.Close()

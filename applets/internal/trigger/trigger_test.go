@@ -122,6 +122,25 @@ type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
+// Who proves the key and then says nothing more neither counts nor changes what becomes of the wait.
+func TestStalledSender(t *testing.T) {
+	a, done := start(t, WaitOptions{Key: key(t, "k"), Count: 1})
+	c, err := sock.Dial(t.Context(), a, sock.DialOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := secret.Dial(t.Context(), c, key(t, "k"), secret.ForTrigger); err != nil {
+		t.Fatal(err)
+	}
+	if err := send(t, a, "k", ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("a sender was accepted, and yet: %v", err)
+	}
+}
+
 // A listener that does not know the key is tried once, and gets one guess out of it.
 func TestRogueListenerIsTriedOnce(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

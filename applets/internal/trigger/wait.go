@@ -58,8 +58,11 @@ func Wait(ctx context.Context, o WaitOptions) error {
 		select {
 		case err = <-served:
 		case <-time.After(lastWords):
-			// Somebody's data cannot be written, as nobody reads it. He is not told that it was.
-			return context.Cause(ctx)
+			if !w.mu.TryLock() {
+				// Somebody's data cannot be written, as nobody reads it. He is not told that it was.
+				return context.Cause(ctx)
+			}
+			w.mu.Unlock()
 		}
 	}
 	if err != nil {
@@ -77,8 +80,12 @@ func Wait(ctx context.Context, o WaitOptions) error {
 	}
 }
 
-// lastWords is how long it may take, at the end, to answer those who have proven the key.
-const lastWords = time.Second
+// At the end, lastWords is how long it may take to answer those who have proven the key, and lastMoment
+// how long they may take to say what they want.
+const (
+	lastWords  = time.Second
+	lastMoment = 200 * time.Millisecond
+)
 
 type waiter struct {
 	WaitOptions
@@ -126,9 +133,11 @@ func (w *waiter) refuse(peer net.Addr, err error) {
 }
 
 // serve takes one sender, that has proven the key.
-func (w *waiter) serve(_ context.Context, p secret.Peer) {
+func (w *waiter) serve(ctx context.Context, p secret.Peer) {
 	defer p.Conn.Close()
 	p.Conn.SetDeadline(time.Now().Add(answerTime))
+	stop := context.AfterFunc(ctx, func() { p.Conn.SetReadDeadline(time.Now().Add(lastMoment)) })
+	defer stop()
 	var data []byte
 	if p.Line == nil {
 		var err error

@@ -77,7 +77,7 @@ type guard struct {
 const (
 	knownTime = 5 * time.Minute
 	maxKnown  = 1024
-	maxTrying = 16 // from one address
+	maxTrying = 16 // from one address (IPv6: one /64)
 	checks    = 2  // at once
 )
 
@@ -102,7 +102,7 @@ func (g *guard) user(r *http.Request, u *Users, p *peer) (string, int) {
 	var id [32]byte
 	sum.Sum(id[:0])
 
-	from := addrOf(p.addr)
+	from := network(p.addr)
 	g.mu.Lock()
 	until, known := g.known[id]
 	if known && time.Now().Before(until) {

@@ -276,7 +276,7 @@ func (s *site) sibling(e *entry, enc encoding) (fs.FileInfo, error) {
 	if path.Ext(e.name) == encodingEnds[enc] {
 		return nil, fs.ErrNotExist
 	}
-	info, err := s.root.Lstat(e.name + encodingEnds[enc])
+	info, err := s.root().Lstat(e.name + encodingEnds[enc])
 	if err == nil && (!info.Mode().IsRegular() || info.ModTime().Before(e.modified)) {
 		err = fs.ErrNotExist
 	}

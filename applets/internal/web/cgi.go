@@ -42,6 +42,9 @@ import (
 // be silent (--cgi-timeout). When it has ended, what it has started is ended too: its process group,
 // and whatever else descends from it. What is to outlive a request is to be started by something else.
 //
+// A script ends with its client, too. One that ends what it sends has gone, unless it has said before that it
+// asks no more (HTTP/1.0, Connection: close): then it is read from until it refuses what comes.
+//
 // The same is so for PHP. By php-cgi it is a script whose program is PHP; by FastCGI the processes
 // are somebody else's.
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"time"
 )
@@ -25,6 +26,8 @@ type conn struct {
 	head    []byte       // read before net/http took over
 	until   atomic.Int64 // when the request under way has to be over; 0: never
 	wrote   atomic.Int64 // when the deadline for writing was moved on
+	acked   uint64       // what the peer had acknowledged when a deadline was last met
+	ackedAt time.Time    // when that was seen first
 	idle    atomic.Int64 // since when it waits for the head of a request, in nanoseconds; 0: it does not
 	unasked atomic.Bool  // net/http has it, and has not seen a request
 	closed  atomic.Bool
@@ -60,26 +63,68 @@ func (c *conn) Read(b []byte) (int, error) {
 func (c *conn) Write(b []byte) (int, error) {
 	c.extend()
 	n, err := c.Conn.Write(b)
-	for err == nil && n < len(b) {
+	for c.goesOn(err) {
+		var more int
+		more, err = c.Conn.Write(b[n:])
+		n += more
+	}
+	if err == nil && n < len(b) {
 		return n, io.ErrShortWrite
 	}
 	return n, err
 }
 
+// SetWriteDeadline is for net/http, which takes a deadline away with each answer.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.wrote.Store(0)
+	return c.Conn.SetWriteDeadline(t)
+}
+
 // extend moves the deadline for writing on.
 func (c *conn) extend() {
 	now := time.Now()
-	nano := now.UnixNano()
 	until := c.until.Load()
-	if nano-c.wrote.Load() < int64(c.s.o.Limits.step()) && until == 0 {
+	if now.UnixNano()-c.wrote.Load() < int64(c.s.o.Limits.step()) && until == 0 {
 		return
 	}
-	c.wrote.Store(nano)
+	c.moveOn(now, until)
+}
+
+func (c *conn) moveOn(now time.Time, until int64) {
+	c.wrote.Store(now.UnixNano())
 	at := now.Add(c.s.o.Limits.Idle)
+	if c.tcp != nil && seesAcks {
+		at = now.Add(c.s.o.Limits.Idle / 4) // goesOn looks how it is
+	}
 	if until != 0 && until < at.UnixNano() {
 		at = time.Unix(0, until)
 	}
 	c.Conn.SetWriteDeadline(at)
+}
+
+// goesOn tells whether a write that ended with err is to be tried again with what is left, since it has
+// met its deadline and the peer is not as idle as that. The kernel takes megabytes for a peer, and no
+// more for as long as that takes a slow one to read: what it has acknowledged is what counts.
+func (c *conn) goesOn(err error) bool {
+	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || c.tcp == nil || c.closed.Load() {
+		return false
+	}
+	now, until := time.Now(), c.until.Load()
+	if until != 0 && now.UnixNano() >= until {
+		return false
+	}
+	acked, ok := c.acks()
+	if !ok {
+		return false
+	}
+	if acked != c.acked || c.ackedAt.IsZero() {
+		c.acked, c.ackedAt = acked, now
+	}
+	if now.Sub(c.ackedAt) >= c.s.o.Limits.Idle {
+		return false
+	}
+	c.moveOn(now, until)
+	return true
 }
 
 // piece is how much is sent with one deadline.
@@ -87,11 +132,16 @@ const piece = 1 << 20
 
 // ReadFrom lets the kernel send a file (sendfile(2)), where it can.
 func (c *conn) ReadFrom(r io.Reader) (total int64, err error) {
+	lr, limited := r.(*io.LimitedReader)
+	from := r
+	if limited {
+		from = lr.R
+	}
+	_, file := from.(*os.File)
 	rf, ok := c.Conn.(io.ReaderFrom)
-	if !ok {
+	if !ok || !file {
 		return io.Copy(struct{ io.Writer }{c}, r)
 	}
-	lr, limited := r.(*io.LimitedReader)
 	for {
 		c.extend()
 		want := int64(piece)
@@ -101,16 +151,14 @@ func (c *conn) ReadFrom(r io.Reader) (total int64, err error) {
 		if want == 0 {
 			return total, nil
 		}
-		var part io.LimitedReader
-		if limited { // package net knows one of these around a file, and no more
-			part = io.LimitedReader{R: lr.R, N: want}
-		} else {
-			part = io.LimitedReader{R: r, N: want}
-		}
+		part := io.LimitedReader{R: from, N: want} // package net knows one of these around a file, and no more
 		n, err := rf.ReadFrom(&part)
 		total += n
 		if limited {
 			lr.N -= n
+		}
+		if c.goesOn(err) {
+			continue
 		}
 		if err != nil || n < want {
 			return total, err

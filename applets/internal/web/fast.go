@@ -140,6 +140,9 @@ func (c *conn) answer(h *head, b *buffers) (done bool, err error) {
 	}
 	e := at.cache.get(h.path, began.UnixNano())
 	if e == nil {
+		if s.dynamic != nil && at.soundsDynamic(h.path) { // it would be looked for twice
+			return false, nil
+		}
 		if e, _, err = at.lookup(string(h.path)); e == nil || err != nil {
 			return false, nil // net/http looks again, and says why
 		}
@@ -195,6 +198,16 @@ func (c *conn) answer(h *head, b *buffers) (done bool, err error) {
 		s.o.Log.fast(c, h, a.status, sent, began)
 	}
 	return true, err
+}
+
+// soundsDynamic tells whether path is probably a script's. It is no more than a guess.
+func (s *site) soundsDynamic(path []byte) bool {
+	for _, prefix := range s.o.Dynamic.CGI {
+		if len(path) > len(prefix) && string(path[:len(prefix)]) == prefix {
+			return true
+		}
+	}
+	return s.o.Dynamic.PHP != "" && bytes.Contains(path, []byte(".php"))
 }
 
 func appendStatus(b []byte, status int) []byte {

@@ -27,6 +27,7 @@ type response struct {
 	bytes  int64
 	moved  time.Time
 	until  time.Time
+	body   *body // of the request, if it is bounded
 }
 
 // Unwrap is for http.ResponseController.
@@ -111,6 +112,15 @@ func (s *Server) serve(w0 http.ResponseWriter, r *http.Request) {
 	w := &response{ResponseWriter: w0, s: s, h2: r.ProtoMajor == 2}
 	p, c := s.peerOf(r)
 	w.c = c
+	if c != nil && r.Close && r.TLS == nil {
+		// Who asks no more may end what it sends, as "printf | nc -N" does, and wants the answer all the
+		// same. net/http takes that for its leaving.
+		ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+		defer cancel()
+		stop := context.AfterFunc(r.Context(), func() { c.untilReset(); cancel() })
+		defer stop()
+		r = r.WithContext(ctx)
+	}
 	if limit := s.o.Limits.Total; limit > 0 {
 		ctx, cancel := context.WithTimeout(r.Context(), limit)
 		defer cancel()
@@ -130,9 +140,22 @@ func (s *Server) serve(w0 http.ResponseWriter, r *http.Request) {
 			panic(problem) // net/http cuts the connection
 		}
 	}()
+	if w.h2 {
+		from := network(p.addr)
+		if s.streams.take(r.Context(), from, 0, nil) != nil {
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusServiceUnavailable) // and no content, which nobody might take
+			return
+		}
+		defer s.streams.give(from)
+	}
 	s.route(w, r, &p)
 	if w.status == 0 {
 		w.status = http.StatusOK
+	}
+	if w.h2 && w.bytes > 0 {
+		// While it has its place: net/http would wait behind us for a client that takes nothing.
+		http.NewResponseController(w.ResponseWriter).Flush()
 	}
 }
 
@@ -175,11 +198,18 @@ func (s *Server) route(w *response, r *http.Request, p *peer) {
 		p.user = user
 	}
 	raw := r.URL.EscapedPath()
+	if raw == "" && r.URL.Host != "" { // RFC 9112, 3.2.2: http://host is http://host/
+		raw = "/"
+	}
 	if r.Method == http.MethodPut && s.o.Upload && p.user != "" {
 		s.put(w, r, at, raw)
 		return
 	}
 	e, t, err := at.lookup(raw)
+	if noneFree(err) {
+		s.forget()
+		e, t, err = at.lookup(raw)
+	}
 	if e != nil {
 		defer e.release()
 	}
@@ -256,7 +286,7 @@ func statusOf(err error) int {
 		return http.StatusNotFound
 	case errors.Is(err, fs.ErrPermission):
 		return http.StatusForbidden
-	case errors.Is(err, errChanging):
+	case errors.Is(err, errChanging), noneFree(err):
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError
@@ -272,7 +302,19 @@ func (s *Server) bound(w *response, r *http.Request) {
 	if !w.until.IsZero() && w.until.Before(b.until) {
 		b.until = w.until
 	}
+	w.body = b
 	r.Body = http.MaxBytesReader(w.ResponseWriter, b, s.o.Limits.BodySize)
+}
+
+// letBodyGo reads what is left of the body of r, for a moment: a client that is busy sending would
+// otherwise be cut off before it sees the answer.
+func (w *response) letBodyGo(r *http.Request) {
+	if w.body == nil {
+		return
+	}
+	http.NewResponseController(w.ResponseWriter).Flush()
+	w.body.until, w.body.moved = time.Now().Add(lingerBody), time.Time{}
+	io.Copy(io.Discard, r.Body)
 }
 
 // A body reads a request's body. The client has to send something every now and then, and all of it

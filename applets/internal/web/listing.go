@@ -33,7 +33,7 @@ type item struct {
 
 // items returns what is in the folder, as far as a client may see it; more tells that there is more.
 func (s *site) items(folder string) (list []item, more bool, err error) {
-	f, err := s.root.Open(folder)
+	f, err := s.root().Open(folder)
 	if err != nil {
 		return nil, false, err
 	}
@@ -55,7 +55,7 @@ func (s *site) items(folder string) (list []item, more bool, err error) {
 			var info fs.FileInfo
 			switch mode := e.Type(); {
 			case mode == 0, mode.IsDir():
-				info, err = s.root.Lstat(path.Join(folder, name))
+				info, err = s.root().Lstat(path.Join(folder, name))
 			case mode&fs.ModeSymlink != 0:
 				var to place
 				to, err = s.walk(append(at[:len(at):len(at)], name))
@@ -206,18 +206,19 @@ func jsonListing(list []item) string {
 // pagePolicy lets our own pages do nothing but look as they do and send their form.
 const pagePolicy = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-const pageStyle = `:root{color-scheme:light dark;--dim:#666;--line:#8883;--link:#0550b8}
-@media(prefers-color-scheme:dark){:root{--dim:#9a9a9a;--link:#7ab7ff}}
-body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:1.5rem auto;padding:0 1rem}
-h1{font-size:1.2rem;font-weight:600;overflow-wrap:anywhere}
+const pageStyle = `:root{color-scheme:light dark;--back:#fff;--text:#1c1e21;--dim:#62676d;--line:#8883;--link:#0550b8}
+@media(prefers-color-scheme:dark){:root{--back:#15171a;--text:#e4e6e8;--dim:#9aa0a6;--link:#82b7ff}}
+body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:1.5rem auto;padding:0 1rem;background:var(--back);color:var(--text)}
+h1{font-size:1.3rem;font-weight:600;margin:.5rem;overflow-wrap:anywhere}
 a{color:var(--link);text-decoration:none}a:hover,a:focus{text-decoration:underline}
 table{width:100%;border-collapse:collapse}
-th{text-align:left;font-weight:600}th a{color:inherit}
-th,td{padding:.3rem .5rem;border-bottom:1px solid var(--line);vertical-align:top}
-td:first-child{overflow-wrap:anywhere}
+th{text-align:left;font-weight:600;position:sticky;top:0;background:var(--back);box-shadow:inset 0 -1px var(--line)}th a{color:inherit}
+th,td{padding:.3rem .5rem;vertical-align:top}td{border-bottom:1px solid var(--line)}
+th:first-child{width:100%}td:first-child{overflow-wrap:anywhere}td:first-child a{display:block}
 .n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 td.n,footer{color:var(--dim)}tbody tr:hover{background:#8881}
 .d a{font-weight:600}footer,form{margin:1rem .5rem}
+button,input{font:inherit}
 @media(max-width:32rem){.t{display:none}}
 `
 
@@ -278,13 +279,17 @@ func htmlListing(at string, list []item, more bool, o order, zip, upload bool) s
 			class, escapeName(name, true), html.EscapeString(shown(name)), size, when.Format(time.RFC3339), when.Format("2006-01-02 15:04"))
 	}
 	b.WriteString("</tbody>\n</table>\n<footer>")
-	fmt.Fprintf(&b, "%s, %s, %s", counted(folders, "folder"), counted(files, "file"), sizeText(total))
-	if more {
-		fmt.Fprintf(&b, "; there are more, of which nothing is shown")
-	}
-	b.WriteString("; times are UTC")
-	if zip {
-		fmt.Fprintf(&b, ` &middot; <a href="?%s" download>all as zip</a>`, zipQuery)
+	if len(list) == 0 {
+		b.WriteString("There is nothing in this folder")
+	} else {
+		fmt.Fprintf(&b, "%s, %s, %s", counted(folders, "folder"), counted(files, "file"), sizeText(total))
+		if more {
+			b.WriteString("; there are more, of which nothing is shown")
+		}
+		b.WriteString("; times are UTC")
+		if zip {
+			fmt.Fprintf(&b, ` &middot; <a href="?%s" download>all as zip</a>`, zipQuery)
+		}
 	}
 	b.WriteString("</footer>\n")
 	if upload {

@@ -1,6 +1,8 @@
 package web
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -8,28 +10,33 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"sockbox/applets/internal/sock"
 )
 
 // A Log is where requests are written down, a line for each when it is over. Lines are collected for a
-// moment and written whole. What cannot be written is lost, counted and told; requests never wait for it.
+// moment and written whole. What cannot be written is lost, counted and told; requests never wait for
+// it, nor for somebody who has stopped to read it.
 type Log struct {
 	path string // "": out is not ours
 	json bool
 	tell func(format string, args ...any)
 
-	mu    sync.Mutex
-	out   io.Writer
-	file  *os.File
-	lines []byte
-	lost  int
-	told  time.Time
-	timer *time.Timer
-	set   bool // the timer is running
-	ended bool
-	stamp struct { // the time as it was written last
+	mu      sync.Mutex
+	out     io.Writer
+	file    *os.File
+	lines   []byte
+	spare   []byte // what was written last, to be used again
+	writing bool   // somebody writes, without mu
+	written *sync.Cond
+	lost    int
+	told    time.Time
+	timer   *time.Timer
+	set     bool // the timer is running
+	ended   bool
+	stamp   struct { // the time as it was written last
 		second int64
 		text   []byte
 	}
@@ -37,29 +44,36 @@ type Log struct {
 
 const (
 	logDelay = 100 * time.Millisecond
-	logMost  = 64 << 10 // bytes that are collected
+	logMost  = 64 << 10    // bytes that are collected before they are written
+	logKept  = 1 << 20     // bytes that are kept while nobody takes them
+	logEnd   = time.Second // for the last of them to be taken, at the end
 )
 
 // OpenLog opens the log at path, to be added to, or takes out if path is "". Lines are in the
 // combined form of Apache and NCSA, or JSON objects.
 func OpenLog(path string, out io.Writer, json bool, tell func(format string, args ...any)) (*Log, error) {
 	l := &Log{path: path, out: out, json: json, tell: tell}
+	l.written = sync.NewCond(&l.mu)
 	l.timer = time.AfterFunc(time.Hour, l.flush)
 	l.timer.Stop()
 	return l, l.Reopen()
 }
 
-// Reopen opens the file by its name anew, after somebody has moved it away.
+// Reopen opens the file by its name anew, after somebody has moved it away. A FIFO needs a reader, and
+// is not waited for.
 func (l *Log) Reopen() error {
 	if l.path == "" {
 		return nil
 	}
-	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
+	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|syscall.O_NONBLOCK, 0o640)
 	if err != nil {
 		return fmt.Errorf("%s: %w", l.path, sock.Reason(err))
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.file != nil {
+		l.file.SetWriteDeadline(time.Now().Add(logEnd)) // of a FIFO; a file takes all
+	}
 	l.write()
 	if l.file != nil {
 		l.file.Close()
@@ -68,18 +82,43 @@ func (l *Log) Reopen() error {
 	return nil
 }
 
-// Close writes what is left.
+// Close writes what is left, if it is taken.
 func (l *Log) Close() {
+	all := make(chan struct{})
+	go func() {
+		defer close(all)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.timer.Stop()
+		for l.writing || len(l.lines) > 0 {
+			if l.writing {
+				l.written.Wait()
+			} else {
+				l.write()
+			}
+		}
+		l.ended = true
+	}()
+	late := time.NewTimer(logEnd)
+	defer late.Stop()
+	select {
+	case <-all:
+	case <-late.C:
+	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.timer.Stop()
-	l.write()
-	l.ended = true
+	left := bytes.Count(l.lines, []byte{'\n'})
+	l.lines, l.ended = nil, true
 	if l.file != nil {
 		l.file.Close()
 		l.file = nil
 	}
+	l.mu.Unlock()
+	if left > 0 {
+		l.tell("log: %v: %d lines are lost", errNotTaken, left)
+	}
 }
+
+var errNotTaken = errors.New("nobody takes it")
 
 func (l *Log) flush() {
 	l.mu.Lock()
@@ -88,24 +127,49 @@ func (l *Log) flush() {
 	l.write()
 }
 
-// write is called with mu locked.
+// write is called with mu locked, and lets go of it while it writes. There is nothing to do for it
+// while somebody else does: what was collected meanwhile goes out behind that.
 func (l *Log) write() {
-	if len(l.lines) == 0 || l.ended {
+	if l.writing || len(l.lines) == 0 || l.ended {
 		return
 	}
-	n, err := l.out.Write(l.lines)
+	lines, out := l.lines, l.out
+	l.lines, l.writing = l.spare[:0], true
+	l.mu.Unlock()
+	n, err := out.Write(lines)
+	l.mu.Lock()
+	l.spare, l.writing = lines, false
 	if err != nil {
-		for _, c := range l.lines[max(n, 0):] {
-			if c == '\n' {
-				l.lost++
-			}
-		}
-		if now := time.Now(); now.Sub(l.told) > time.Minute {
-			l.told = now
-			l.tell("log: %v: %d lines are lost", sock.Reason(err), l.lost)
+		if told := l.lose(bytes.Count(lines[max(n, 0):], []byte{'\n'}), sock.Reason(err)); told != nil {
+			l.mu.Unlock()
+			told()
+			l.mu.Lock()
 		}
 	}
-	l.lines = l.lines[:0]
+	if len(l.lines) > 0 {
+		l.start(logDelay)
+	}
+	l.written.Broadcast()
+}
+
+// lose counts lines that are lost, and now and then returns what tells it.
+func (l *Log) lose(n int, why error) func() {
+	l.lost += n
+	now := time.Now()
+	if now.Sub(l.told) <= time.Minute {
+		return nil
+	}
+	l.told = now
+	lost := l.lost
+	return func() { l.tell("log: %v: %d lines are lost", why, lost) }
+}
+
+// start has what was collected written after a while.
+func (l *Log) start(after time.Duration) {
+	if !l.set && !l.ended {
+		l.set = true
+		l.timer.Reset(after)
+	}
 }
 
 // A record is what is written down of a request.
@@ -155,6 +219,12 @@ func (l *Log) add(r *record) {
 	if l.ended {
 		return
 	}
+	if len(l.lines) >= logKept {
+		if told := l.lose(1, errNotTaken); told != nil {
+			go told() // stderr may be where nobody reads, too
+		}
+		return
+	}
 	if l.json {
 		l.lines = r.appendJSON(l.lines, took)
 	} else {
@@ -164,13 +234,11 @@ func (l *Log) add(r *record) {
 		}
 		l.lines = r.appendCombined(l.lines, l.stamp.text)
 	}
-	switch {
-	case len(l.lines) >= logMost:
-		l.write()
-	case !l.set:
+	if len(l.lines) >= logMost && !l.writing {
 		l.set = true
-		l.timer.Reset(logDelay)
+		l.timer.Reset(0)
 	}
+	l.start(logDelay)
 }
 
 // appendCombined appends the line that Apache and nginx call combined. The bytes are those of the

@@ -22,5 +22,10 @@ func (c *conn) sendBytes(out, body []byte) (int64, error) {
 	c.extend()
 	both := net.Buffers{out, body}
 	n, err := both.WriteTo(c.Conn)
+	for c.goesOn(err) {
+		var more int64
+		more, err = both.WriteTo(c.Conn)
+		n += more
+	}
 	return max(n-int64(len(out)), 0), err
 }

@@ -19,7 +19,7 @@ func (c *conn) sendFile(out []byte, v *variant, part span) (int64, error) {
 	c.extend()
 	// MSG_MORE: what follows goes into the same packet.
 	var call error
-	err = raw.Write(func(fd uintptr) bool {
+	head := func(fd uintptr) bool {
 		for len(out) > 0 {
 			n, err := unix.SendmsgN(int(fd), out, nil, nil, unix.MSG_MORE|unix.MSG_NOSIGNAL)
 			switch {
@@ -34,7 +34,9 @@ func (c *conn) sendFile(out []byte, v *variant, part span) (int64, error) {
 			}
 		}
 		return true
-	})
+	}
+	for err = raw.Write(head); c.goesOn(err); err = raw.Write(head) {
+	}
 	if err == nil {
 		err = call
 	}
@@ -62,6 +64,9 @@ func (c *conn) sendFile(out []byte, v *variant, part span) (int64, error) {
 		})
 		if err == nil {
 			err = call
+		}
+		if c.goesOn(err) {
+			err = nil
 		}
 	}
 	return at - part.from, err

@@ -34,6 +34,7 @@ type Server struct {
 	guard   guard
 
 	zips, squeezing chan struct{} // as many as there may be at once
+	streams         *places       // for requests of HTTP/2, of which a connection may bring a hundred
 
 	closing  atomic.Bool
 	requests sync.RWMutex // read-locked by each that net/http has
@@ -43,11 +44,21 @@ type Server struct {
 	from    map[netip.Addr]int // how many of them there are from where
 	room    *sync.Cond         // there may be room for one more
 	running int                // of the fast path
+
+	next  chan *conn    // to those who have served one, and would serve another
+	spare chan struct{} // as many of them as there may be
+	ended chan struct{} // closed when none will come any more
 }
+
+const (
+	maxSpare   = 64
+	maxStreams = 2048 // each takes about 40 KiB
+)
 
 // New makes a server of o. It opens the folders, which Run closes, and listens nowhere yet.
 func New(o Options) (_ *Server, err error) {
-	s := &Server{o: o, conns: map[*conn]struct{}{}, from: map[netip.Addr]int{}, zips: make(chan struct{}, 2), squeezing: make(chan struct{}, 8)}
+	s := &Server{o: o, conns: map[*conn]struct{}{}, from: map[netip.Addr]int{}, zips: make(chan struct{}, 2), squeezing: make(chan struct{}, 8), streams: newPlaces(maxStreams),
+		next: make(chan *conn), spare: make(chan struct{}, maxSpare), ended: make(chan struct{})}
 	s.room = sync.NewCond(&s.mu)
 	defer func() {
 		if err != nil {
@@ -251,6 +262,7 @@ func (s *Server) drain(hurry <-chan struct{}) {
 		s.o.Tell("connections cut before they were answered: %d", left)
 	}
 	<-fast // their sockets are closed: this takes no time
+	close(s.ended)
 
 	gone := make(chan struct{})
 	go func() {
@@ -342,16 +354,19 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 			s.take(c)
 		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 			return nil
-		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM):
-			// Whoever waits longest makes room; the kernel keeps the new one meanwhile.
+		case noneFree(err), errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM):
+			// Files that wait to be asked for make room, and whoever waits longest; the kernel keeps the new
+			// one meanwhile.
 			s.o.Note("%v", err)
+			s.forget()
 			s.closeIdle()
 			select {
 			case <-time.After(pause):
 			case <-ctx.Done():
 			}
 			pause = min(2*pause, time.Second)
-		case errors.Is(err, syscall.ECONNABORTED), errors.Is(err, syscall.EINTR), errors.Is(err, syscall.EPROTO):
+		case ofOne(err):
+			s.o.Note("%v", err)
 		default:
 			return err
 		}
@@ -359,6 +374,28 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 }
 
 const acceptPause = 5 * time.Millisecond
+
+// ofOne tells whether err, of accept(2), is about the connection that was waiting, and not about the
+// listener: Linux hands on what went wrong on the network, and a filter says EPERM.
+func ofOne(err error) bool {
+	var no syscall.Errno
+	return errors.As(err, &no) && slices.Contains([]syscall.Errno{
+		syscall.ECONNABORTED, syscall.EINTR, syscall.EPERM, syscall.EPROTO, syscall.ENOPROTOOPT, syscall.EOPNOTSUPP,
+		syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH,
+	}, no)
+}
+
+// noneFree tells whether err is that there are no more descriptors.
+func noneFree(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
+// forget closes the files that are kept open, but for those that are being sent.
+func (s *Server) forget() {
+	for _, at := range s.sites {
+		at.cache.clear()
+	}
+}
 
 // wait makes room for one more connection. When all are taken, the one is closed that has waited for
 // its request for longest, and where none waits, so does the new one. It is false when the server
@@ -440,13 +477,33 @@ func (s *Server) take(nc net.Conn) {
 	}
 	s.running++
 	s.mu.Unlock()
-	go func() {
+	select {
+	case s.next <- c:
+	default:
+		go s.work(c)
+	}
+}
+
+// work serves c, and then others: a new goroutine would have to grow its stack first for each of them.
+func (s *Server) work(c *conn) {
+	for c != nil {
 		c.serve()
 		s.mu.Lock()
-		defer s.mu.Unlock()
 		s.running--
 		s.room.Broadcast()
-	}()
+		s.mu.Unlock()
+		select {
+		case s.spare <- struct{}{}:
+		default:
+			return
+		}
+		select {
+		case c = <-s.next:
+		case <-s.ended:
+			c = nil
+		}
+		<-s.spare
+	}
 }
 
 // allowed tells whether a peer at a may come in.

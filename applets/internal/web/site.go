@@ -8,17 +8,20 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"sockbox/applets/internal/sock"
 )
 
 // A site is a folder that is served: what a path of a request means in it.
 type site struct {
-	o     *Options
-	root  *os.Root
-	dir   string // its absolute path
-	cache cache
+	o      *Options
+	top    atomic.Pointer[os.Root]
+	looked atomic.Int64 // when the way to it was last looked at, in nanoseconds
+	dir    string       // its absolute path
+	cache  cache
 }
 
 func openSite(dir string, o *Options) (*site, error) {
@@ -30,12 +33,35 @@ func openSite(dir string, o *Options) (*site, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, sock.Reason(err))
 	}
-	return &site{o: o, root: root, dir: abs}, nil
+	s := &site{o: o, dir: abs}
+	s.top.Store(root)
+	return s, nil
+}
+
+// root is the folder. One that has taken its place, as those do who make a site anew, is found within
+// a second. The one before is closed when nobody has it any more: os.Root sees to that.
+func (s *site) root() *os.Root {
+	top, now := s.top.Load(), time.Now().UnixNano()
+	if last := s.looked.Load(); now-last < int64(cacheTime) || !s.looked.CompareAndSwap(last, now) {
+		return top
+	}
+	there, err := os.Stat(s.dir)
+	if err != nil {
+		return top
+	}
+	if here, err := top.Stat("."); err == nil && os.SameFile(here, there) {
+		return top
+	}
+	if again, err := os.OpenRoot(s.dir); err == nil {
+		s.top.Store(again)
+		return again
+	}
+	return top
 }
 
 func (s *site) close() {
 	s.cache.clear()
-	s.root.Close()
+	s.top.Load().Close()
 }
 
 // What a path leads to.
@@ -99,7 +125,7 @@ func (s *site) file(at place, url, info string, cgi bool) target {
 		t.kind = forbidden // a program's text or data: never shown
 	case cgi || php:
 		t.kind = aScript
-		t.script = script{root: s.root, dir: s.dir, file: at.file, info: at.info, name: url, pathInfo: info, php: php}
+		t.script = script{dir: s.dir, file: at.file, info: at.info, name: url, pathInfo: info, php: php}
 	case info == "":
 		t.kind = aFile
 	default:
@@ -177,7 +203,8 @@ func (s *site) walk(names []string) (place, error) {
 	todo := names
 	behind := len(names) // how many of todo are the request's own, not a link's
 	links := 0
-	info, err := s.root.Lstat(".")
+	root := s.root()
+	info, err := root.Lstat(".")
 	if err != nil {
 		return place{}, gone(err)
 	}
@@ -197,20 +224,20 @@ func (s *site) walk(names []string) (place, error) {
 				return place{}, nil
 			}
 			at.file = path.Dir(at.file)
-			if info, err = s.root.Lstat(at.file); err != nil {
+			if info, err = root.Lstat(at.file); err != nil {
 				return place{}, gone(err)
 			}
 			continue
 		}
 		next := path.Join(at.file, name)
-		if info, err = s.root.Lstat(next); err != nil {
+		if info, err = root.Lstat(next); err != nil {
 			return place{}, gone(err)
 		}
 		switch mode := info.Mode(); {
 		case mode.IsDir(), mode.IsRegular():
 			at.file = next
 		case mode&fs.ModeSymlink != 0:
-			text, err := s.root.Readlink(next)
+			text, err := root.Readlink(next)
 			if err != nil {
 				return place{}, gone(err)
 			}
@@ -218,7 +245,7 @@ func (s *site) walk(names []string) (place, error) {
 				return place{}, nil
 			}
 			todo = append(linkNames(text), todo...)
-			if info, err = s.root.Lstat(at.file); err != nil {
+			if info, err = root.Lstat(at.file); err != nil {
 				return place{}, gone(err)
 			}
 		default: // devices, FIFOs and sockets
@@ -268,7 +295,7 @@ func gone(err error) error {
 // open opens the regular file at name, which walk found. That it still is one is looked at again:
 // somebody may have put a FIFO there, and opening that would wait.
 func (s *site) open(name string) (*os.File, fs.FileInfo, error) {
-	f, err := s.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	f, err := s.root().OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, nil, err
 	}

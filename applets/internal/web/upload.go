@@ -18,7 +18,10 @@ import (
 // name when it is complete: nobody ever sees half of it, and what was there before stays until then.
 // Uploads that were cut short by a kill are known by that nobody holds their lock any more.
 
-const staging = ".sockbox-upload"
+const (
+	staging = ".sockbox-upload"
+	maxName = 255 // NAME_MAX of the systems we know
+)
 
 // put answers PUT: the body becomes the file. 201 tells that there was none before, 204 that
 // there was (RFC 9110, 9.3.4).
@@ -68,9 +71,13 @@ func (s *Server) form(w *response, r *http.Request, at *site, t target) {
 		return
 	}
 	s.bound(w, r)
+	refuse := func(status int, why string) {
+		s.fail(w, r, at, status, why)
+		w.letBodyGo(r)
+	}
 	m, err := r.MultipartReader()
 	if err != nil {
-		s.fail(w, r, at, http.StatusUnsupportedMediaType, "")
+		refuse(http.StatusUnsupportedMediaType, "")
 		return
 	}
 	var at2 []string
@@ -91,13 +98,13 @@ func (s *Server) form(w *response, r *http.Request, at *site, t target) {
 		if part.FormName() != "file" || name == "" {
 			continue
 		}
-		if name == "." || name == ".." || name[0] == '.' || strange(name) || len(name) > 255 {
-			s.fail(w, r, at, http.StatusForbidden, fmt.Sprintf("%q cannot be a name here", name))
+		if name == "." || name == ".." || name[0] == '.' || strange(name) || len(name) > maxName {
+			refuse(http.StatusForbidden, fmt.Sprintf("%q cannot be a name here", name))
 			return
 		}
 		folder, status := at.uploadTo(append(at2[:len(at2):len(at2)], name))
 		if status != 0 {
-			s.fail(w, r, at, status, "")
+			refuse(status, "")
 			return
 		}
 		if _, err := at.save(part, path.Join(folder, name), false, func() int { return 0 }); err != nil {
@@ -107,7 +114,7 @@ func (s *Server) form(w *response, r *http.Request, at *site, t target) {
 		saved++
 	}
 	if saved == 0 {
-		s.fail(w, r, at, http.StatusBadRequest, "no file was sent")
+		refuse(http.StatusBadRequest, "no file was sent")
 		return
 	}
 	w.Header().Set("Location", r.URL.EscapedPath())
@@ -140,6 +147,7 @@ func (s *Server) failUpload(w *response, r *http.Request, at *site, err error) {
 	// What is left of the body is nobody's business.
 	w.Header().Set("Connection", "close")
 	s.fail(w, r, at, status, why)
+	w.letBodyGo(r)
 }
 
 // A refusal is a status that was found while something was saved.
@@ -151,7 +159,10 @@ func (r refusal) Error() string { return http.StatusText(int(r)) }
 // Nothing becomes a program by being uploaded.
 func (s *site) uploadTo(parts []string) (folder string, status int) {
 	name := parts[len(parts)-1]
-	if s.inCGI("/"+strings.Join(parts, "/")) || s.isPHP(name) {
+	switch {
+	case len(name) > maxName:
+		return "", http.StatusBadRequest
+	case s.inCGI("/"+strings.Join(parts, "/")) || s.isPHP(name):
 		return "", http.StatusForbidden
 	}
 	at, err := s.walk(parts[:len(parts)-1])
@@ -190,14 +201,15 @@ func (s *site) save(r io.Reader, name string, replace bool, check func() int) (c
 	var id [12]byte
 	rand.Read(id[:])
 	part := path.Join(staging, hex.EncodeToString(id[:]))
-	f, err := s.stage(part)
+	root := s.root()
+	f, err := stage(root, part)
 	if err != nil {
 		return false, err
 	}
 	defer func() {
 		f.Close()
-		s.root.Remove(part) // unless it was moved
-		s.root.Remove(staging)
+		root.Remove(part) // unless it was moved
+		root.Remove(staging)
 	}()
 	if err := syscall.Flock(descriptor(f), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return false, err
@@ -211,7 +223,7 @@ func (s *site) save(r io.Reader, name string, replace bool, check func() int) (c
 	if status := check(); status != 0 {
 		return false, refusal(status)
 	}
-	was, err := s.root.Lstat(name)
+	was, err := root.Lstat(name)
 	created = errors.Is(err, fs.ErrNotExist)
 	switch {
 	case err != nil && !created:
@@ -222,22 +234,22 @@ func (s *site) save(r io.Reader, name string, replace bool, check func() int) (c
 		return false, fs.ErrPermission // a device or a FIFO is not ours to replace
 	}
 	if replace {
-		return created, s.root.Rename(part, name)
+		return created, root.Rename(part, name)
 	}
-	return true, s.root.Link(part, name) // fails if there is one
+	return true, root.Link(part, name) // fails if there is one
 }
 
 // stage makes the file part, and the folder for it.
-func (s *site) stage(part string) (f *os.File, err error) {
+func stage(root *os.Root, part string) (f *os.File, err error) {
 	for range 10 { // whoever is done meanwhile takes the folder away
-		if err := s.root.Mkdir(staging, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := root.Mkdir(staging, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
-		info, err := s.root.Lstat(staging)
+		info, err := root.Lstat(staging)
 		if err == nil && !info.IsDir() {
 			return nil, fmt.Errorf("%s: %w", staging, syscall.ENOTDIR)
 		}
-		f, err = s.root.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+		f, err = root.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return f, err
 		}
@@ -247,7 +259,8 @@ func (s *site) stage(part string) (f *os.File, err error) {
 
 // sweep removes uploads that were never finished.
 func (s *site) sweep() {
-	f, err := s.root.Open(staging)
+	root := s.root()
+	f, err := root.Open(staging)
 	if err != nil {
 		return
 	}
@@ -255,14 +268,14 @@ func (s *site) sweep() {
 	f.Close()
 	for _, name := range names {
 		name = path.Join(staging, name)
-		f, err := s.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 		if err != nil {
 			continue
 		}
 		if syscall.Flock(descriptor(f), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
-			s.root.Remove(name)
+			root.Remove(name)
 		}
 		f.Close()
 	}
-	s.root.Remove(staging)
+	root.Remove(staging)
 }

@@ -123,9 +123,8 @@ type DynamicOptions struct {
 // A script is a program that a request is for. It is a regular file below its site's root, and no
 // component of its name begins with a dot.
 type script struct {
-	root     *os.Root // the site's folder
-	dir      string   // its absolute path
-	file     string   // the script's path in it, with slashes and without links: "cgi-bin/env.sh"
+	dir      string // the site's folder, its absolute path
+	file     string // the script's path in it, with slashes and without links: "cgi-bin/env.sh"
 	info     os.FileInfo
 	name     string // SCRIPT_NAME: the part of the request's path that leads to it, decoded
 	pathInfo string // PATH_INFO: what is behind that, decoded; "" or beginning with a slash

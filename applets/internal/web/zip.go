@@ -67,7 +67,7 @@ func (s *site) zip(r *http.Request, z *zip.Writer, folder, prefix string, n *int
 			return err
 		}
 		inside := path.Join(folder, it.name)
-		info, err := s.root.Lstat(inside)
+		info, err := s.root().Lstat(inside)
 		if err != nil {
 			continue // it went away
 		}

@@ -28,7 +28,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) < 4 {
-		return fmt.Errorf("usage: wakeup dial|accept COUNT ADDR COMMAND...")
+		return fmt.Errorf("usage: wakeup dial|accept COUNT ADDR COMMAND [ARG]")
 	}
 	how, addr, command := args[0], args[2], args[3:]
 	count, err := strconv.Atoi(args[1])
