@@ -59,13 +59,15 @@ bench: sockbox ## run the benchmarks in scripts/bench
 		if [ -f "$$script" ] && [ -x "$$script" ]; then PATH="$(CURDIR):$$PATH" "$$script" || exit 1; fi; \
 	done
 
-INSTALL = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/package/install.sh
+# As variables of the environment they may hold what a shell would take for its own.
+install uninstall: export PREFIX := $(PREFIX)
+install uninstall: export DESTDIR := $(DESTDIR)
 
 install: sockbox ## install into DESTDIR and PREFIX: the program, links, man pages, completions, units
-	$(INSTALL) install
+	scripts/package/install.sh install
 
 uninstall: ## take away what install put there
-	$(INSTALL) uninstall
+	scripts/package/install.sh uninstall
 
 deb: ## make a Debian package, sockbox_VERSION_ARCH.deb, and try it in a root of its own
 	package=$$(VERSION='$(VERSION)' scripts/package/deb.sh .) && echo "$$package" && \

@@ -83,7 +83,7 @@ func TestReadmeBlocks(t *testing.T) {
 	}
 }
 
-// The blocks of the README that begin with a bind run as they stand there.
+// The blocks of the README that begin with a bind, or with init, run as they stand there.
 func TestReadme(t *testing.T) {
 	bash := peer(t, "bash")
 	readme, err := os.ReadFile("README.md")
@@ -93,13 +93,13 @@ func TestReadme(t *testing.T) {
 	var said []string
 	for _, rest := range strings.Split(string(readme), "\n```sh\n")[1:] {
 		block, _, _ := strings.Cut(rest, "```")
-		if strings.HasPrefix(block, "sockbox bind-") {
+		if strings.HasPrefix(block, "sockbox bind-") || strings.HasPrefix(block, "eval ") {
 			s := newStage(t, block)
 			said = append(said, s.run(bash, "set -e\n"+s.line))
 			s.run(bash, "sockbox close --quiet --now --all")
 		}
 	}
-	want := []string{"\nhello, network\n", "\ngot one\ngot two\ngot three\n", "\none and two\n"}
+	want := []string{"\nhello, network\n", "\ngot one\ngot two\ngot three\n", "\nhello, and world\n", "\none and two\n"}
 	if len(said) != len(want) {
 		t.Fatalf("%d blocks, want %d", len(said), len(want))
 	}

@@ -34,11 +34,11 @@ read with an option, as in "read -r jobs", or with "builtin read jobs" (in sh:
 "command read jobs").
 
 What can tell the difference: "type read" says that it is a function; set -x and,
-with set -T, a DEBUG or RETURN trap show the function's lines, and messages of
-the shell's own about a bad option or variable give the function's line. In zsh a
-variable that is "private" cannot be read into by a function, WARN_CREATE_GLOBAL
-warns about it, and with POSIX_BUILTINS the IFS before a call lasts. Each read costs
-a call of a function.
+with set -T, a DEBUG or RETURN trap show the function's lines; in an ERR trap
+$BASH_COMMAND is "return"; and messages of the shell's own, as about a bad option or
+variable, give the function's line. In zsh a variable that is "private" cannot be read
+into by a function, WARN_CREATE_GLOBAL and WARN_NESTED_VAR warn about others, and with
+POSIX_BUILTINS the IFS before a call lasts. Each read costs a call of a function.
 
 In fish and ksh only the PATH is changed, and the names are sock-read and
 sock-write: in fish "read" is reserved, and ksh gives a function neither the IFS
@@ -79,7 +79,7 @@ func initialize(_ context.Context, c *cli.Call) error {
 		code += initZsh
 	case "sh":
 		define, builtin = [2]string{"read()", "write()"}, "command"
-		code = initPath + "if [ -z \"${KSH_VERSION-}${ZSH_VERSION-}\" ]; then\n" + initFunctions + "fi\n"
+		code = initPath + initAliases + "if [ -z \"${KSH_VERSION-}${ZSH_VERSION-}\" ]; then\n" + initFunctions + "fi\n" + initAliasesAgain
 	case "ksh":
 		code = initKsh + initPath
 	case "fish":
@@ -115,8 +115,8 @@ esac
 
 // The functions set no variable and declare none: what the builtin sets are its caller's. The status
 // of the builtin is returned behind "||", so that an ERR trap sees it once, where the function is
-// called. Status 3 says that the socket was a killed daemon's, and nothing was read or written: it is
-// then as if it had not been there. Another user's socket, such as one that waits for us in /tmp, is
+// called. Status 3 says that the socket was a killed daemon's, or is a service's, and that nothing was read or
+// written: it is then as if it had not been there. Another user's socket, such as one that waits for us in /tmp, is
 // not looked at. A case is the cheapest test that all the shells have, and the only
 // one that "read -r line" pays.
 const initFunctions = `DEFINE_READ {
@@ -143,6 +143,18 @@ DEFINE_WRITE {
 	fi
 	command write "$@" || return
 }
+`
+
+// Where functions are defined as "read()", an alias of that name would be put in the place of the
+// word, which is an error of syntax. So aliases are away meanwhile.
+const initAliases = `_sockbox_read= _sockbox_write=
+if alias read >/dev/null 2>&1; then _sockbox_read=$(alias read); unalias read; fi
+if alias write >/dev/null 2>&1; then _sockbox_write=$(alias write); unalias write; fi
+`
+
+const initAliasesAgain = `if [ -n "$_sockbox_read" ]; then eval "alias ${_sockbox_read#alias }"; fi
+if [ -n "$_sockbox_write" ]; then eval "alias ${_sockbox_write#alias }"; fi
+unset _sockbox_read _sockbox_write
 `
 
 // Where somebody types, TAB behind a bare "read" or "write" offers the buffers. The completions are

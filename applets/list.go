@@ -118,7 +118,7 @@ func look(names []string) (stats []buffer.Stat, failed []error, err error) {
 		switch {
 		case a.err == nil:
 			stats = append(stats, a.stat)
-		case all && errors.Is(a.err, buffer.ErrNoBuffer): // gone since, or not ready yet
+		case all && (errors.Is(a.err, buffer.ErrNoBuffer) || errors.Is(a.err, buffer.ErrGone)): // since, or it is not ready yet
 		default:
 			failed = append(failed, a.err)
 		}
@@ -171,7 +171,7 @@ func (l *listing) repeat(ctx context.Context, c *cli.Call, names []string) error
 		if err != nil {
 			return err
 		}
-		if columns, lines := cli.TerminalSize(c.Stdout); l.json || columns == 0 {
+		if columns, lines := cli.TerminalSize(c.Stdout); l.json || !cli.CanRedraw(c.Stdout) {
 			for _, err := range failed {
 				c.Tell("%v", err)
 			}
@@ -229,11 +229,11 @@ func table(stats []buffer.Stat, columns int, colour bool) []string {
 	t := text.Table{Width: columns, Colour: colour, Columns: []text.Column{
 		{Head: "NAME", Least: 12},
 		{Head: "KIND", Rank: 3},
-		{Head: "ENDPOINT", Least: 15, Rank: 1},
+		{Head: "ENDPOINT", Least: 15, Rank: 2},
 		{Head: "STATE"},
 		{Head: "PID", Right: true, Rank: 9},
 		{Head: "PEERS", Right: true, Rank: 6},
-		{Head: "WAITING", Right: true},
+		{Head: "WAITING", Right: true, Rank: 1},
 		{Head: "BYTES", Right: true, Rank: 5},
 		{Head: "IN", Right: true, Rank: 4},
 		{Head: "OUT", Right: true, Rank: 4},

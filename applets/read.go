@@ -61,7 +61,7 @@ sockbox read --json --peek mail`,
 		fs.BoolVar(&r.peek, "peek", false, "leave the messages in the buffer")
 		fs.BoolVar(&r.json, "json", false, "print objects, one a line: seq, time, peer, and message or (when it is not UTF-8) msg_b64")
 		fs.BoolVar(&r.raw, "raw", false, "pass control sequences to a terminal as they are")
-		fs.BoolVar(&r.ifLive, "if-live", false, "say nothing when there is no such buffer: the status, 3, tells")
+		fs.BoolVar(&r.ifLive, "if-live", false, "say nothing when there is no such buffer, or it is a service: the status, 3, tells")
 		r.given = fs.Changed
 		return r.run
 	},
@@ -84,12 +84,9 @@ func (r *reading) run(_ context.Context, c *cli.Call) error {
 	if err != nil {
 		return err
 	}
-	b, err := buffer.Open(name)
-	if r.ifLive && errors.Is(err, buffer.ErrNoBuffer) {
-		return cli.Silent(err)
-	}
+	b, err := options.Open(name, r.ifLive, "start one with 'sockbox bind-input %s PORT'")
 	if err != nil {
-		return options.NoBuffer(err, "start one with 'sockbox bind-input %s PORT'", name)
+		return err
 	}
 	defer b.Close()
 

@@ -2,7 +2,6 @@ package applets
 
 import (
 	"context"
-	"errors"
 	"os"
 	"strings"
 	"time"
@@ -56,7 +55,7 @@ sockbox write mail -- -n`,
 		fs.BoolVar(&w.noWait, "no-wait", false, "do not wait for room: exit 1 when the buffer is full")
 		cli.Seconds(fs, &w.timeout, "timeout", "t", "wait at most `TIME` for room, and with --flush for the peer (0 = as long as it takes)")
 		fs.BoolVar(&w.progress, "progress", false, "standard input: show size, rate and time left, on a terminal")
-		fs.BoolVar(&w.ifLive, "if-live", false, "say nothing when there is no such buffer: the status, 3, tells")
+		fs.BoolVar(&w.ifLive, "if-live", false, "say nothing when there is no such buffer, or it is a service: the status, 3, tells")
 		return w.run
 	},
 }
@@ -86,12 +85,9 @@ func (w *writing) run(_ context.Context, c *cli.Call) error {
 	case w.timeout > 0 && w.timeout < time.Millisecond:
 		w.timeout = time.Millisecond // the wire's unit
 	}
-	b, err := buffer.Open(name)
-	if w.ifLive && errors.Is(err, buffer.ErrNoBuffer) {
-		return cli.Silent(err)
-	}
+	b, err := options.Open(name, w.ifLive, "start one with 'sockbox bind-output %s HOST PORT'")
 	if err != nil {
-		return options.NoBuffer(err, "start one with 'sockbox bind-output %s HOST PORT'", name)
+		return err
 	}
 	defer b.Close()
 

@@ -219,7 +219,7 @@ func (s *session) readHead() (head, error) {
 }
 
 func (s *session) answer(ctx context.Context, hd head) error {
-	if s.h.Kind == Service && (hd.kind == kindTake || hd.kind == kindWrite) {
+	if s.h.Kind == Service && (hd.kind == kindTake || hd.kind == kindWrite || hd.kind == kindPath) {
 		return &remoteError{s.h.Entry.name + ": a service is neither read nor written to; 'list' shows it, and 'close' ends it", ErrVerb}
 	}
 	switch hd.kind {

@@ -13,16 +13,25 @@
 # The leader's status is 1 when somebody who had joined could not be reached any more.
 set -euo pipefail
 
+# Whatever ends this ends what it has started, so none of it is waited for in the foreground, where a
+# signal would not be heard.
+children=()
+trap '[ "$BASHPID" != $$ ] || kill "${children[@]}" 2>/dev/null || true' EXIT
+
 lead() {
-	local key=$1 port=$2 n=$3 joined host at status=0
-	joined=$(sockbox trigger-wait --count "$n" --data "$key" "$port")
-	local -a sends=()
+	local key=$1 port=$2 n=$3 host at child status=0
+	local -a joined=()
+	exec 3< <(exec sockbox trigger-wait --count "$n" --data "$key" "$port")
+	children+=($!)
+	mapfile -t joined <&3
+	wait "${children[0]}"
+	children=()
 	while read -r host at; do
 		sockbox trigger-send "$key" "$host" "$at" &
-		sends+=($!)
-	done <<<"$joined"
-	for send in "${sends[@]}"; do
-		wait "$send" || status=1
+		children+=($!)
+	done < <(printf '%s\n' "${joined[@]}")
+	for child in "${children[@]}"; do
+		wait "$child" || status=1
 	done
 	return "$status"
 }
@@ -31,11 +40,12 @@ join() {
 	local key=$1 leader=$2 port=$3 address=${4:-${HOSTNAME:-$(uname -n)}} mine
 	# It listens before the leader hears of it: no release can come too early.
 	exec 3< <(exec sockbox trigger-wait --print-port "$key" 0)
-	waiter=$!
-	trap 'kill "$waiter" 2>/dev/null || true' EXIT
+	children+=($!)
 	IFS= read -r mine <&3
-	sockbox trigger-send --retry 1h --data "$address $mine" "$key" "$leader" "$port"
-	wait "$waiter"
+	sockbox trigger-send --retry 1h --data "$address $mine" "$key" "$leader" "$port" &
+	children+=($!)
+	wait "${children[1]}"
+	wait "${children[0]}"
 }
 
 case ${1:-}:$# in

@@ -23,6 +23,8 @@ buffer=build-$$
 leave() {
 	[ "$BASHPID" = $$ ] || return
 	local now=''
+	exec 3>&-
+	[ -z "${feed:-}" ] || wait "$feed" || true # the buffer has all of it
 	# Where nobody watches nothing can be delivered.
 	[[ $(sockbox list --json "$buffer" 2>/dev/null) != *'"peers":0,'* ]] || now=yes
 	sockbox close --quiet ${now:+--now} "$buffer" || true
@@ -39,6 +41,4 @@ set +e
 status=${PIPESTATUS[0]}
 set -e
 echo "status $status: $*" >&3
-exec 3>&-
-wait "$feed" || true
 exit "$status"

@@ -19,6 +19,8 @@ endpoint=$1 dir=$2
 buffer=collect-$$
 
 sockbox bind-input "$buffer" "$endpoint" >/dev/null
+# It is not left alone where a file cannot be written. A child that is killed early would run the trap too.
+trap '[ "$BASHPID" != $$ ] || sockbox close --quiet "$buffer" || true' EXIT
 # Without the buffer the loop ends. A foreground "sockbox read --wait" would keep the trap waiting.
 trap 'sockbox close "$buffer" || true' INT TERM HUP
 while IFS=' ' read -r host line; do

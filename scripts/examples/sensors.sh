@@ -22,6 +22,8 @@ report='"time":"([^"]*)","peer":"([^"]*)","message":"([A-Za-z0-9_./-]+) ([-+]?[0
 
 [ -s "$file" ] || echo 'time,from,name,value' >>"$file"
 sockbox bind-input "$buffer" "$endpoint" >/dev/null
+# It is not left alone where FILE cannot be written. A child that is killed early would run the trap too.
+trap '[ "$BASHPID" != $$ ] || sockbox close --quiet "$buffer" || true' EXIT
 # Without the buffer the loop ends. A foreground "sockbox read --wait" would keep the trap waiting.
 trap 'sockbox close "$buffer" || true' INT TERM HUP
 bad=0

@@ -11,9 +11,11 @@
 # the shells' and write the system's), are in libexec/sockbox, for who puts that folder at the end of PATH.
 set -eu
 umask 022
+export LC_ALL=C # the list is sorted by bytes: what is in a folder is behind it
 cd "$(dirname "$0")/../.."
 
-PREFIX=${PREFIX:-/usr/local} DESTDIR=${DESTDIR:-} FORCE=${FORCE:-}
+PREFIX=${PREFIX:-/usr/local}
+PREFIX=${PREFIX%/} DESTDIR=${DESTDIR:-} FORCE=${FORCE:-}
 PROGRAM=${PROGRAM:-./sockbox}
 # Where a distribution has its own places: Debian's zsh looks for packages' completions elsewhere.
 ZSHDIR=${ZSHDIR:-share/zsh/site-functions}
@@ -21,6 +23,7 @@ USERUNITDIR=${USERUNITDIR:-share/systemd/user}
 UNITDIR=${UNITDIR:-lib/systemd/system}
 
 manifest=$PREFIX/share/sockbox/installed
+new=.sockbox-new # behind the name of what is being put in its place
 
 fail() {
 	echo "install.sh: $*" >&2
@@ -64,12 +67,16 @@ stage() {
 	done
 	rm -r "$1/names"
 
-	bin=$(printf '%s\n' "$PREFIX/bin/" | sed 's/[|&\\]/\\&/g')
+	program=$PREFIX/bin/sockbox
+	case $program in
+	*[!A-Za-z0-9/._+-]*) program=\"$(printf '%s\n' "$program" | sed 's/[\\"]/\\&/g; s/%/%%/g')\" ;; # systemd.syntax(7)
+	esac
+	program=$(printf '%s\n' "$program" | sed 's/[|&\\]/\\&/g')
 	for unit in scripts/package/system/*.service; do
-		sed "s|/usr/bin/|$bin|" "$unit" >"$1/$UNITDIR/${unit##*/}"
+		sed "s|=/usr/bin/sockbox |=$program |" "$unit" >"$1/$UNITDIR/${unit##*/}"
 	done
 	for unit in scripts/package/user/*.service; do
-		sed "s|/usr/bin/|$bin|" "$unit" >"$1/$USERUNITDIR/${unit##*/}"
+		sed "s|=/usr/bin/sockbox |=$program |" "$unit" >"$1/$USERUNITDIR/${unit##*/}"
 	done
 	install -m 644 scripts/package/sysusers.conf "$1/lib/sysusers.d/sockbox.conf"
 	install -m 644 README.md CHANGELOG.md LICENSE "$1/share/doc/sockbox"
@@ -84,11 +91,7 @@ folder() {
 	echo "$1/" >>"$list"
 }
 
-ours() { [ -e "$DESTDIR$manifest" ] && grep -Fqx -e "$1" "$DESTDIR$manifest"; }
-
 put() {
-	temp=$(mktemp -d)
-	trap 'rm -rf "$temp"' EXIT
 	list=$temp/installed
 	: >"$list"
 	stage "$temp/tree"
@@ -96,59 +99,67 @@ put() {
 		printf '%s\n' "$PREFIX${file#.}"
 	done >"$temp/files"
 
-	foreign=
+	: >"$temp/before"
+	[ ! -e "$DESTDIR$manifest" ] || sort "$DESTDIR$manifest" >"$temp/before"
 	while IFS= read -r file; do
-		if [ -e "$DESTDIR$file" ] || [ -L "$DESTDIR$file" ]; then
-			ours "$file" && continue
-			echo "install.sh: $DESTDIR$file: exists, and was not installed by this" >&2
-			foreign=yes
-		fi
-	done <"$temp/files"
-	[ -z "$foreign" ] || [ "$FORCE" ] || fail 'nothing was installed; FORCE=1 puts ours in their place'
+		[ ! -e "$DESTDIR$file" ] && [ ! -L "$DESTDIR$file" ] || printf '%s\n' "$file"
+	done <"$temp/files" | comm -23 - "$temp/before" >"$temp/foreign"
+	while IFS= read -r file; do
+		echo "install.sh: $DESTDIR$file: exists, and was not installed by this" >&2
+	done <"$temp/foreign"
+	[ ! -s "$temp/foreign" ] || [ "$FORCE" ] || fail 'nothing was installed; FORCE=1 puts ours in their place'
 
 	[ -z "$DESTDIR" ] || mkdir -p "$DESTDIR"
 	while IFS= read -r file; do
 		folder "${file%/*}"
+	done <"$temp/files"
+	folder "${manifest%/*}"
+	echo "$manifest" >>"$list"
+	grep '/$' "$temp/before" >>"$list" || true
+
+	# The list is there before what it lists: what was broken off can be repeated, and taken away.
+	record "$temp/before"
+	while IFS= read -r file; do
 		# Renamed into place: a sockbox that runs goes on with the file it has.
-		cp -P "$temp/tree${file#"$PREFIX"}" "$DESTDIR$file.new.$$"
-		mv -f "$DESTDIR$file.new.$$" "$DESTDIR$file"
+		cp -fP "$temp/tree${file#"$PREFIX"}" "$DESTDIR$file$new"
+		mv -f "$DESTDIR$file$new" "$DESTDIR$file"
 	done <"$temp/files"
 
 	# What the version before had, and this one has not.
-	if [ -e "$DESTDIR$manifest" ]; then
-		while IFS= read -r file; do
-			case $file in
-			*/) echo "$file" >>"$list" ;;
-			*) grep -Fqx -e "$file" "$temp/files" || [ "$file" = "$manifest" ] || rm -f "$DESTDIR$file" ;;
-			esac
-		done <"$DESTDIR$manifest"
-	fi
-	folder "${manifest%/*}"
-	{
-		cat "$temp/files"
-		echo "$manifest"
-		sort -u "$list"
-	} >"$DESTDIR$manifest.new"
-	mv -f "$DESTDIR$manifest.new" "$DESTDIR$manifest"
+	sort -u "$temp/files" "$list" | comm -23 "$temp/before" - | while IFS= read -r file; do
+		rm -f "$DESTDIR$file"
+	done
+	record
+}
+
+# record [FILE]: write the list, with what FILE lists too.
+record() {
+	sort -u "$temp/files" "$list" "$@" >"$DESTDIR$manifest$new"
+	mv -f "$DESTDIR$manifest$new" "$DESTDIR$manifest"
 }
 
 take() {
 	[ -e "$DESTDIR$manifest" ] || fail "$DESTDIR$manifest: not there: nothing was installed with this PREFIX"
-	temp=$(mktemp)
-	trap 'rm -f "$temp"' EXIT
-	sort -r "$DESTDIR$manifest" >"$temp" # what is in a folder before the folder
+	sort -r "$DESTDIR$manifest" >"$temp/list" # what is in a folder before the folder
 	while IFS= read -r file; do
 		case $file in
-		*/) rmdir "$DESTDIR${file%/}" 2>/dev/null || true ;; # somebody else may use it too by now
-		*) rm -f "$DESTDIR$file" ;;
+		*/ | "$manifest") ;;
+		*) rm -f "$DESTDIR$file" "$DESTDIR$file$new" ;;
 		esac
-	done <"$temp"
+	done <"$temp/list"
+	rm -f "$DESTDIR$manifest" "$DESTDIR$manifest$new" # when there is nothing left that it tells of
+	grep '/$' "$temp/list" | while IFS= read -r folder; do
+		rmdir "$DESTDIR${folder%/}" 2>/dev/null || true # somebody else may use it too by now
+	done
 }
 
 case $PREFIX in
 /*[!/]) ;;
 *) fail "PREFIX: $PREFIX: not the whole path of a folder" ;;
 esac
+temp=$(mktemp -d)
+trap 'rm -rf "$temp"' EXIT
+trap 'exit 1' INT TERM HUP
 case ${1:-} in
 install) put ;;
 uninstall) take ;;

@@ -27,7 +27,10 @@ func TerminalSize(stream any) (columns, lines int) {
 	return columns, lines
 }
 
+// CanRedraw says whether stream is a terminal on which the cursor can be moved.
+func CanRedraw(stream any) bool { return IsTerminal(stream) && os.Getenv("TERM") != "dumb" }
+
 // Colour says whether stream is a terminal whose user wants colours (no-color.org).
 func Colour(stream any) bool {
-	return IsTerminal(stream) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return CanRedraw(stream) && os.Getenv("NO_COLOR") == ""
 }

@@ -308,6 +308,22 @@ func NoBuffer(err error, format string, args ...any) error {
 	return err
 }
 
+// Open opens a buffer to use it; hint says how to make the one that is missing. Where ifLive is set it is
+// for a shell's function read or write: then what is missing, or is a service, is told by the status alone.
+func Open(name string, ifLive bool, hint string) (*buffer.Client, error) {
+	b, err := buffer.Open(name)
+	if err == nil && ifLive {
+		if stat, failed := b.Stat(); failed == nil && stat.Kind == buffer.Service {
+			b.Close()
+			err = buffer.ErrNoBuffer
+		}
+	}
+	if ifLive && errors.Is(err, buffer.ErrNoBuffer) {
+		return nil, cli.Silent(err)
+	}
+	return b, NoBuffer(err, hint, name)
+}
+
 // ServerTLS is what applets that listen take to speak TLS with certificates.
 type ServerTLS struct{ tls sock.ServerTLS }
 

@@ -11,8 +11,8 @@ import (
 type Column struct {
 	Head  string
 	Right bool // numbers stand under each other
-	Least int  // where room is short it is cut to so many columns; 0 = it is never cut
-	Rank  int  // where that is not enough, the highest goes first; 0 = it stays
+	Least int  // where room is short it is cut to so many columns; 0 = it is not
+	Rank  int  // where that is not enough, the highest goes first; 0 = it stays, and is cut in the end where it is no number
 }
 
 // A Cell is what stands in a row.
@@ -29,8 +29,8 @@ type Table struct {
 	Colour  bool // or none at all
 }
 
-// Lines are those of the table, its head first. None is wider than Width, unless what may be neither
-// cut nor left out is.
+// Lines are those of the table, its head first. None is wider than Width, unless there is not even room
+// for a character of each column that stays.
 func (t *Table) Lines() []string {
 	n := len(t.Columns)
 	rows := [][]Cell{make([]Cell, n)}
@@ -74,13 +74,16 @@ func (t *Table) fit(widths []int) {
 		return sum - t.Width
 	}
 	for over() > 0 {
-		widest, last := -1, -1
+		widest, last, least := -1, -1, -1
 		for i, c := range t.Columns {
 			if widths[i] < 0 {
 				continue
 			}
 			if c.Least > 0 && widths[i] > c.Least && (widest < 0 || widths[i] > widths[widest]) {
 				widest = i
+			}
+			if !c.Right && widths[i] > 1 && (least < 0 || widths[i] > widths[least]) {
+				least = i
 			}
 			if c.Rank > 0 && (last < 0 || c.Rank > t.Columns[last].Rank) {
 				last = i
@@ -92,6 +95,8 @@ func (t *Table) fit(widths []int) {
 		case last >= 0:
 			widths[last] = -1
 			t.widen(widths, over)
+		case least >= 0:
+			widths[least]--
 		default:
 			return
 		}

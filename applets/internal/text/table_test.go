@@ -39,10 +39,14 @@ a-long-name  unix…/?[2J  12m`},
 NAME    ENDPOINT   STATE
 mail    127.…9999  listening
 a-…ame  unix…?[2J`},
+		{14, `
+N…E  E…T  S…TE
+m…l  1…9  l…ng
+a…e  u…J`},
 		{1, `
-NAME    ENDPOINT   STATE
-mail    127.…9999  listening
-a-…ame  unix…?[2J`},
+…  …  …
+…  …  …
+…  …`},
 	} {
 		table.Width = c.width
 		got := "\n" + strings.Join(table.Lines(), "\n")
