@@ -16,7 +16,7 @@ const askAgain = 2 * time.Second
 func (m *master) watch() error {
 	changes, stop, err := life.Changes(m.Dir)
 	if err != nil {
-		return err
+		return &HereError{err}
 	}
 	defer stop()
 	for {
