@@ -166,7 +166,7 @@ const (
 // Linux TCP_USER_TIMEOUT. A connection inside another (as in TLS) is found
 // through its NetConn method; any other kind is left as it is.
 func Tune(c net.Conn) {
-	tcp, ok := innermost(c).(*net.TCPConn)
+	tcp, ok := Innermost(c).(*net.TCPConn)
 	if !ok {
 		return
 	}
@@ -195,12 +195,13 @@ func TuneLink(c net.Conn) { tuneAgain(c, 0) }
 func TuneSession(c net.Conn) { tuneAgain(c, sessionTimeout) }
 
 func tuneAgain(c net.Conn, timeout time.Duration) {
-	if tcp, ok := innermost(c).(*net.TCPConn); ok {
+	if tcp, ok := Innermost(c).(*net.TCPConn); ok {
 		tuneLink(tcp, timeout)
 	}
 }
 
-func innermost(c net.Conn) net.Conn {
+// Innermost is the connection that c is, inside of all that has a NetConn method, as TLS.
+func Innermost(c net.Conn) net.Conn {
 	for {
 		w, ok := c.(interface{ NetConn() net.Conn })
 		if !ok {
