@@ -647,7 +647,9 @@ func (s *Source) Abort() {
 // room the error is ErrFull, with DropOldest never. It returns how many messages it became (a line
 // with a line's end in it is two) and the sequence number of the last one.
 func (q *Queue) TryPut(message []byte, peer string) (n int, seq uint64, err error) {
-	n, seq, _, err = q.put(nil, message, peer)
+	if n, seq, _, err = q.put(nil, message, peer); err != nil {
+		n = 0
+	}
 	return n, seq, err
 }
 
@@ -661,21 +663,25 @@ func (q *Queue) Put(ctx context.Context, message []byte, peer string) (n int, se
 		}
 		n, seq, data, err = q.put(data, message, peer)
 	}
+	if err != nil {
+		n = 0
+	}
 	return n, seq, err
 }
 
 // Offer is TryPut for a message whose sender cannot be told, as a datagram: what finds no room is
-// dropped and counted.
+// dropped and counted, as the messages that it would have become.
 func (q *Queue) Offer(message []byte, peer string) {
-	if _, _, _, err := q.put(nil, message, peer); err != nil {
+	if n, _, _, err := q.put(nil, message, peer); err != nil {
 		q.mu.Lock()
-		q.count.Dropped++
+		q.count.Dropped += int64(max(n, 1))
 		q.lost()
 		q.mu.Unlock()
 	}
 }
 
-// put puts message in if there is room; data is the message encoded, or nil.
+// put puts message in if there is room; data is the message encoded, or nil. Where it
+// cannot go in, n is how many it would have been.
 func (q *Queue) put(data, message []byte, peer string) (n int, seq uint64, encoded []byte, err error) {
 	if len(message) > q.max {
 		return 0, 0, nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLong, len(message), q.max)
@@ -688,9 +694,9 @@ func (q *Queue) put(data, message []byte, peer string) (n int, seq uint64, encod
 	defer q.mu.Unlock()
 	switch {
 	case q.closed:
-		return 0, 0, nil, ErrEnd
+		return n, 0, nil, ErrEnd
 	case !q.fits(len(data) + segCost):
-		return 0, 0, data, ErrFull
+		return n, 0, data, ErrFull
 	}
 	q.push(segment{data: data, n: n, peer: peer, at: time.Now()})
 	return n, q.seq, data, nil

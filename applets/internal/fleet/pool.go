@@ -432,7 +432,7 @@ func (p *pool) newSession(peer net.Addr) *session {
 // serve hears what the master says over one connection.
 func (s *session) serve(c net.Conn) {
 	t := newTalk(c)
-	sock.TuneLink(c)
+	sock.TuneSession(c)
 	c.SetDeadline(time.Time{})
 	// The end of accepting is not the session's.
 	stop := context.AfterFunc(s.p.ctx, func() {

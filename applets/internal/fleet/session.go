@@ -67,7 +67,7 @@ func (s *sessionPool) dialSession(retry time.Duration) error {
 				continue
 			}
 			t = newTalk(proven)
-			sock.TuneLink(proven)
+			sock.TuneSession(proven)
 			if err = s.greet(t); err == nil {
 				return nil
 			}

@@ -634,15 +634,7 @@ func (r *run) watch() {
 
 // raw is the socket that is inside of it all.
 func (r *run) raw() syscall.RawConn {
-	c := r.conn
-	for {
-		w, ok := c.(interface{ NetConn() net.Conn })
-		if !ok {
-			break
-		}
-		c = w.NetConn()
-	}
-	sc, ok := c.(syscall.Conn)
+	sc, ok := sock.Innermost(r.conn).(syscall.Conn)
 	if !ok {
 		return nil
 	}

@@ -249,10 +249,10 @@ func Key(c *cli.Call, operand string) (secret.Key, error) {
 // Keys is the part of a man page that says how a KEY may be given.
 const Keys = `
 KEY is the text itself, @FILE (its first line; the file must be closed to others, or
-lie in systemd's $CREDENTIALS_DIRECTORY), env:VAR, fd:N or - (the first line of that descriptor or of stdin), or + for
-$SOCKBOX_KEY. A text that looks like one of these is given as text:KEY. A key on the
-command line can be seen by everybody on this machine, with ps; the other forms
-cannot.`
+lie in systemd's $CREDENTIALS_DIRECTORY), env:VAR, fd:N or - (the first line of that
+descriptor or of stdin), or + for $SOCKBOX_KEY. A text that looks like one of these is
+given as text:KEY. A key on the command line can be seen by everybody on this machine,
+with ps; the other forms cannot.`
 
 // Plain returns whose keys in clear are taken: everybody's, if anywhere says so, else those of this
 // machine; nobody's where $SOCKBOX_NO_PLAIN forbids it.

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"net"
+	"os"
 	"runtime"
 	"sync"
 	"syscall"
@@ -31,12 +32,15 @@ const (
 	loopWants  = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET
 )
 
-// processors is how many loops there are: as many as Go programs use processors, and from then on it may use
-// one more. Without one that is idle the scheduler takes a loop's away as soon as it has waited for 20 µs,
-// and wakes a thread to look for work, several times in each connection.
+// processors is how many loops there are: as many as Go programs use processors. From then on the process,
+// which has nothing else to do, may use one more, unless $GOMAXPROCS says how many. Without one that is
+// idle the scheduler takes a loop's away as soon as it has waited for 20 µs, and wakes a thread to look for
+// work, several times in each connection.
 var processors = sync.OnceValue(func() int {
 	n := runtime.GOMAXPROCS(0)
-	runtime.GOMAXPROCS(n + 1)
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(n + 1)
+	}
 	return n
 })
 

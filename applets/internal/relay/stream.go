@@ -220,15 +220,8 @@ func (r *Relay) carry(ctx, abandon context.Context, t *talk, c net.Conn, name st
 // at is where c came, or where a proxy says that it did. For the kernel a unix socket of ours has another
 // name than its path, see sock.Listen.
 func (r *Relay) at(c net.Conn) net.Addr {
-	at, own := c.LocalAddr(), c
-	for {
-		inner, ok := own.(interface{ NetConn() net.Conn })
-		if !ok {
-			break
-		}
-		own = inner.NetConn()
-	}
-	if u, ok := own.(*net.UnixConn); ok && u.LocalAddr().String() == at.String() {
+	at := c.LocalAddr()
+	if u, ok := sock.Innermost(c).(*net.UnixConn); ok && u.LocalAddr().String() == at.String() {
 		return r.ln.Addr()
 	}
 	return at

@@ -37,7 +37,7 @@ func Acked(c net.Conn) (n uint64, ok bool) {
 // has been reset it is 0: nothing is sent any more. On a unix socket it is 0 when the
 // peer has read everything, and more than the payload before.
 func Unsent(c net.Conn) (n int, ok bool) {
-	sc, ok := innermost(c).(syscall.Conn)
+	sc, ok := Innermost(c).(syscall.Conn)
 	if !ok {
 		return 0, false
 	}

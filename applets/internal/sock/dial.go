@@ -166,7 +166,7 @@ const (
 // Linux TCP_USER_TIMEOUT. A connection inside another (as in TLS) is found
 // through its NetConn method; any other kind is left as it is.
 func Tune(c net.Conn) {
-	tcp, ok := innermost(c).(*net.TCPConn)
+	tcp, ok := Innermost(c).(*net.TCPConn)
 	if !ok {
 		return
 	}
@@ -180,20 +180,28 @@ func Tune(c net.Conn) {
 }
 
 const (
-	linkTimeout = 10 * time.Second // in place of userTimeout
-	linkRetry   = time.Second
+	sessionTimeout = 10 * time.Second // in place of userTimeout
+	linkRetry      = time.Second
 )
 
-// TuneLink is for a connection that another one can take the place of: on Linux it is given up after 10 s
-// without an acknowledgement, and until then what was lost is sent again every second (Linux 6.15;
-// before that, at times that double), so that it goes on soon after the path does.
-func TuneLink(c net.Conn) {
-	if tcp, ok := innermost(c).(*net.TCPConn); ok {
-		tuneLink(tcp)
+// TuneLink is for a link, whose two ends tell by themselves that they are there. On Linux what was lost is
+// sent again every second (Linux 6.15; before that, at times that double), so that it goes on soon after the
+// path does. It has no TCP_USER_TIMEOUT, which also ends a connection on which the peer has no room for so
+// long, however often it says so: an input may be full for hours.
+func TuneLink(c net.Conn) { tuneAgain(c, 0) }
+
+// TuneSession is for another connection that a new one can take the place of: it is sent again as by a
+// link, and given up after 10 s without an acknowledgement.
+func TuneSession(c net.Conn) { tuneAgain(c, sessionTimeout) }
+
+func tuneAgain(c net.Conn, timeout time.Duration) {
+	if tcp, ok := Innermost(c).(*net.TCPConn); ok {
+		tuneLink(tcp, timeout)
 	}
 }
 
-func innermost(c net.Conn) net.Conn {
+// Innermost is the connection that c is, inside of all that has a NetConn method, as TLS.
+func Innermost(c net.Conn) net.Conn {
 	for {
 		w, ok := c.(interface{ NetConn() net.Conn })
 		if !ok {

@@ -172,7 +172,7 @@ func (p *Pump) unsent(but net.Conn) (sum int) {
 // Abort closes c in a way that its peer takes for a reset, where there is that (TCP). Inside TLS nothing
 // says then that this was the end.
 func Abort(c net.Conn) {
-	inner := innermost(c)
+	inner := Innermost(c)
 	if tcp, ok := inner.(*net.TCPConn); ok {
 		tcp.SetLinger(0)
 	}

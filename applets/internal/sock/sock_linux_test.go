@@ -40,17 +40,26 @@ func TestTuned(t *testing.T) {
 			})
 		}
 	}
-	TuneLink(wrapped{c})
-	control(c.(syscall.Conn), func(fd int) error {
-		if got, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); err != nil || got != 10000 {
-			t.Errorf("a link: TCP_USER_TIMEOUT is %d, %v", got, err)
-		}
-		got, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS)
-		if !errors.Is(err, unix.ENOPROTOOPT) && (err != nil || got != 1000) {
-			t.Errorf("a link: TCP_RTO_MAX_MS is %d, %v", got, err)
-		}
-		return nil
-	})
+	for _, tt := range []struct {
+		what    string
+		tune    func(net.Conn)
+		timeout int
+	}{
+		{"a session", TuneSession, 10000},
+		{"a link", TuneLink, 0}, // or it would end when an input is full
+	} {
+		tt.tune(wrapped{c})
+		control(c.(syscall.Conn), func(fd int) error {
+			if got, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); err != nil || got != tt.timeout {
+				t.Errorf("%s: TCP_USER_TIMEOUT is %d, %v", tt.what, got, err)
+			}
+			got, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS)
+			if !errors.Is(err, unix.ENOPROTOOPT) && (err != nil || got != 1000) {
+				t.Errorf("%s: TCP_RTO_MAX_MS is %d, %v", tt.what, got, err)
+			}
+			return nil
+		})
+	}
 	// Neither a wrapper nor another kind of connection is a problem.
 	Tune(wrapped{c})
 	p, q := net.Pipe()

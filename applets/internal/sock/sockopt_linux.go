@@ -3,6 +3,7 @@ package sock
 import (
 	"net"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,9 +14,9 @@ func tuneTCP(c *net.TCPConn) {
 	})
 }
 
-func tuneLink(c *net.TCPConn) {
+func tuneLink(c *net.TCPConn, timeout time.Duration) {
 	control(c, func(fd int) error {
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(linkTimeout.Milliseconds()))
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(timeout.Milliseconds()))
 		return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS, int(linkRetry.Milliseconds()))
 	})
 }

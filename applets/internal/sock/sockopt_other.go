@@ -5,11 +5,12 @@ package sock
 import (
 	"net"
 	"syscall"
+	"time"
 )
 
 func tuneTCP(*net.TCPConn) {}
 
-func tuneLink(*net.TCPConn) {}
+func tuneLink(*net.TCPConn, time.Duration) {}
 
 func tuneListener(*net.TCPListener) bool { return false }
 

@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// places are for as many scripts, or streams of HTTP/2, as there may be at once. A quarter of them is out of reach for any one
-// address (IPv6: one /64; none for a unix socket), so that somebody who takes no answers does not keep all others waiting.
+// places are for as many scripts, or streams of HTTP/2, as there may be at once. A quarter of them is out of
+// reach for any one address (IPv6: one /64; none for a unix socket), so that somebody who takes no answers
+// does not keep all others waiting.
 type places struct {
 	mu    sync.Mutex
 	all   int

@@ -59,8 +59,8 @@ func OpenLog(path string, out io.Writer, json bool, tell func(format string, arg
 	return l, l.Reopen()
 }
 
-// Reopen opens the file by its name anew, after somebody has moved it away. A FIFO needs a reader, and
-// is not waited for.
+// Reopen opens the file by its name anew, after somebody has moved it away, when what was collected is in
+// the old one. A FIFO needs a reader, and is not waited for.
 func (l *Log) Reopen() error {
 	if l.path == "" {
 		return nil
@@ -74,7 +74,14 @@ func (l *Log) Reopen() error {
 	if l.file != nil {
 		l.file.SetWriteDeadline(time.Now().Add(logEnd)) // of a FIFO; a file takes all
 	}
+	for l.writing {
+		l.written.Wait()
+	}
 	l.write()
+	if l.ended { // meanwhile
+		f.Close()
+		return nil
+	}
 	if l.file != nil {
 		l.file.Close()
 	}

@@ -4,8 +4,11 @@ import (
 	"context"
 	"net"
 	"os"
+	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // broken is a listener whose connections fail in one way after another, and that is closed then.
@@ -37,5 +40,36 @@ func TestAcceptFails(t *testing.T) {
 	l.errors = []syscall.Errno{syscall.EINVAL}
 	if err := s.accept(context.Background(), l); err == nil {
 		t.Error("accept() = nil from a listener that is none, want an error")
+	}
+}
+
+// slow is a file that is being written to until it is closed.
+type slow struct {
+	begun, end chan struct{}
+	written    atomic.Bool
+}
+
+func (s *slow) Write(b []byte) (int, error) {
+	close(s.begun)
+	<-s.end
+	s.written.Store(true)
+	return len(b), nil
+}
+
+// What is being written when the log is opened anew goes into the old file as a whole.
+func TestReopen(t *testing.T) {
+	l, err := OpenLog(filepath.Join(t.TempDir(), "log"), nil, false, t.Errorf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	l.file.Close()
+	old := &slow{begun: make(chan struct{}), end: make(chan struct{})}
+	l.file, l.out, l.lines = nil, old, []byte("line\n")
+	go l.flush()
+	<-old.begun
+	time.AfterFunc(10*time.Millisecond, func() { close(old.end) })
+	if err := l.Reopen(); err != nil || !old.written.Load() {
+		t.Errorf("opened anew with %v, and the line is written: %v", err, old.written.Load())
 	}
 }
