@@ -403,7 +403,11 @@ func (e *execute) called(c *cli.Call, addr sock.Addr, end launch.Called, err err
 	case errors.Is(err, launch.ErrNoAnswer):
 		return cli.Hint(err, "it may serve too many already (-m), or not us; what it says of us, it says on its own stderr")
 	case sock.Refused(err):
-		return cli.Hint(err, "start a server with 'sockbox exec %s'", addr)
+		key := ""
+		if e.fs.Changed("key") {
+			key = "--key KEY "
+		}
+		return cli.Hint(err, "start a server with 'sockbox exec %s%s'", key, addr)
 	case err != nil:
 		return err
 	case end.Signal != 0 && end.Signal == end.Got: // by what was to end us
