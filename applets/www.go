@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -325,6 +326,26 @@ func (w *www) read(c *cli.Call) (err error) {
 		return cli.Usagef("--trust-field goes with --trust")
 	case !web.FieldValue(w.realm):
 		return cli.Usagef("--realm: %q cannot be said in a field", w.realm)
+	}
+	has := func(match func(sock.Addr) bool) bool {
+		return !w.fs.Changed("listen") || slices.ContainsFunc(w.o.Listen, match) // without it one may be passed
+	}
+	dynamic := len(w.dynamic.CGI) > 0 || w.fs.Changed("php")
+	for _, f := range []struct {
+		flags  string
+		useful bool
+		reason string
+	}{
+		{"cgi-timeout cgi-max cgi-env cgi-pass-auth grace", dynamic, "there are no scripts without --cgi or --php"},
+		{"udp-anywhere", has(func(a sock.Addr) bool { return a.Net == "udp" || a.Net == "fd" }), "goes with --listen udp://ADDR:PORT"},
+		{"mode", has(func(a sock.Addr) bool { return a.Net == "unix" }), "goes with --listen unix:PATH"},
+		{"h2c", !w.tls.Given(), "with TLS there is HTTP/2 without it"},
+	} {
+		for _, flag := range strings.Fields(f.flags) {
+			if w.fs.Changed(flag) && !f.useful {
+				return cli.Usagef("--%s: %s", flag, f.reason)
+			}
+		}
 	}
 	if _, err := w.tls.TLS(); err != nil {
 		return err
