@@ -200,7 +200,7 @@ func (w *www) run(ctx context.Context, c *cli.Call) error {
 	w.o.Ready = func(at []net.Addr) error { return w.ready(c, at, print) }
 	s, err := web.New(w.o)
 	if err != nil {
-		return err
+		return started(err) // --php may name no program
 	}
 	return s.Run(stop.Context(), stop.Hurry(), reload)
 }
