@@ -334,6 +334,9 @@ func (r *relaying) modes() (err error) {
 		r.name = r.tee
 	}
 	if r.name == "" && r.daemon {
+		if l := r.o.Listen; (l.Net == "tcp" || l.Net == "udp") && l.Port == 0 {
+			return cli.Usagef("--daemon with port 0 needs --name NAME: which port it will be is not known before")
+		}
 		r.name = defaultName(r.o.Listen)
 	}
 	if err == nil && r.name != "" {
