@@ -286,6 +286,9 @@ func (a *activate) job(c *cli.Call, endpoints []string) (*launch.Job, error) {
 		if addr.Net == "fifo" {
 			return nil, cli.Usagef("%s: a FIFO has nobody to listen for", addr)
 		}
+		if addr.Net == "unixgram" {
+			return nil, cli.Usagef("%s: unix sockets for datagrams are for relay", addr)
+		}
 		if addr.Net == "udp" && a.wait {
 			return nil, cli.Usagef("--wait: datagrams are handed over that way always")
 		}

@@ -232,6 +232,9 @@ func (w *www) read(c *cli.Call) (err error) {
 		if a.Net == "fifo" {
 			return cli.Usagef("--listen: %s: a FIFO takes no connections", a)
 		}
+		if a.Net == "unixgram" {
+			return cli.Usagef("--listen: %s: unix sockets for datagrams are for relay", a)
+		}
 		w.o.Listen = append(w.o.Listen, a)
 	}
 	mode, err := strconv.ParseUint(w.mode, 8, 32)

@@ -217,6 +217,9 @@ func (p *Ports) address(a sock.Addr, err error) (sock.Addr, error) {
 	if err == nil {
 		err = a.CheckPort(p.any)
 	}
+	if err == nil && a.Net == "unixgram" {
+		err = fmt.Errorf("%s: unix sockets for datagrams are for relay", a)
+	}
 	if err != nil {
 		return a, cli.Usage(err)
 	}
