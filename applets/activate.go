@@ -174,7 +174,7 @@ func (a *activate) run(ctx context.Context, c *cli.Call) error {
 // isFile tells a job file, or a directory of them, from an endpoint.
 func isFile(s string) bool {
 	fi, err := os.Stat(s)
-	return strings.HasSuffix(s, ".conf") || err == nil && fi.IsDir()
+	return strings.HasSuffix(s, ".conf") || err == nil && fi.IsDir() || strings.HasSuffix(s, "/") && !strings.Contains(s, ":")
 }
 
 // Flags that a job file takes the place of.
@@ -286,6 +286,9 @@ func (a *activate) job(c *cli.Call, endpoints []string) (*launch.Job, error) {
 		if addr.Net == "fifo" {
 			return nil, cli.Usagef("%s: a FIFO has nobody to listen for", addr)
 		}
+		if addr.Net == "unixgram" {
+			return nil, cli.Usagef("%s: unix sockets for datagrams are for relay", addr)
+		}
 		if addr.Net == "udp" && a.wait {
 			return nil, cli.Usagef("--wait: datagrams are handed over that way always")
 		}
@@ -293,6 +296,20 @@ func (a *activate) job(c *cli.Call, endpoints []string) (*launch.Job, error) {
 			return nil, cli.Usagef("--print-port: %s has no port", addr)
 		}
 		j.At = append(j.At, launch.Endpoint{Addr: addr})
+	}
+	for _, f := range []struct {
+		flags, nets []string
+		reason      string
+	}{
+		{[]string{"socket-mode", "group"}, []string{"unix"}, "goes with an endpoint unix:/PATH"},
+		{[]string{"allow", "per-source"}, []string{"tcp", "udp", "fd"}, "who comes by a unix socket has no address"},
+	} {
+		useful := slices.ContainsFunc(j.At, func(e launch.Endpoint) bool { return slices.Contains(f.nets, e.Addr.Net) })
+		for _, flag := range f.flags {
+			if a.fs.Changed(flag) && !useful {
+				return nil, cli.Usagef("--%s: %s", flag, f.reason)
+			}
+		}
 	}
 	for flag, modes := range activateFlags {
 		if a.fs.Changed(flag) && !slices.Contains(modes, a.mode) {
@@ -338,6 +355,13 @@ func (a *activate) common(c *cli.Call) (*launch.Job, error) {
 	}
 	if j.Allow, err = sock.ParseAccessList(a.allow); err != nil {
 		return nil, cli.Usage(fmt.Errorf("--allow: %w", err))
+	}
+	if a.dir != "" {
+		if fi, err := os.Stat(a.dir); err != nil {
+			return nil, fmt.Errorf("--chdir: %s: %w", a.dir, sock.Reason(err))
+		} else if !fi.IsDir() {
+			return nil, fmt.Errorf("--chdir: %s: not a directory", a.dir)
+		}
 	}
 	if a.rate != "" {
 		if j.Rate, err = launch.ParseRate(a.rate); err != nil {

@@ -109,18 +109,27 @@ func (in *bindInput) run(ctx context.Context, c *cli.Call) error {
 	if o.Options, err = in.Options(args[0], o.Addr); err != nil {
 		return err
 	}
-	if o.Listen, o.Allow, err = in.Listen(); err != nil {
+	if o.Listen, o.Allow, err = in.Listen(o.Addr); err != nil {
 		return err
+	}
+	for _, flag := range []string{"bind", "allow", "mode", "max-conns", "print-port"} {
+		if in.connect && in.Given(flag) {
+			return cli.Usagef("--%s does not go with --connect", flag)
+		}
 	}
 	switch {
 	case in.maxConns < 1:
 		return cli.Usagef("--max-conns: %d: at least 1 is needed", in.maxConns)
 	case in.retry && !in.connect:
 		return cli.Usagef("--retry goes with --connect")
-	case in.connect && in.Given("bind"):
-		return cli.Usagef("--bind does not go with --connect")
+	case in.Given("connect-timeout") && !in.connect:
+		return cli.Usagef("--connect-timeout goes with --connect")
 	case in.once && o.Addr.Net == "udp":
 		return cli.Usagef("--once: with datagrams there is no telling when a peer has gone")
+	case in.Given("max-conns") && (o.Addr.Net == "udp" || o.Addr.Net == "fifo"):
+		return cli.Usagef("--max-conns: %s has no peers to accept", o.Addr)
+	case in.Given("idle-timeout") && (o.Addr.Net == "udp" || o.Addr.Net == "fifo"):
+		return cli.Usagef("--idle-timeout: %s has no connections", o.Addr)
 	case in.crlf && o.Queue.Frame.String() != "line":
 		return cli.Usagef("--crlf goes with --frame line")
 	case in.connect && (o.Addr.Net == "fifo" || o.Addr.Net == "fd" || o.Addr.Net == "udp"):

@@ -109,18 +109,23 @@ func (out *bindOutput) run(ctx context.Context, c *cli.Call) error {
 		const most = 65507 // what IPv4 leaves of 64 KiB for a datagram's payload; IPv6 some bytes more
 		o.Queue.MaxMessage = min(o.Queue.MaxMessage, most)
 	}
-	if o.Listen, o.Allow, err = out.Listen(); err != nil {
+	if o.Listen, o.Allow, err = out.Listen(o.Addr); err != nil {
 		return err
+	}
+	for _, flag := range []string{"allow", "mode", "print-port"} {
+		if !out.listen && out.Given(flag) {
+			return cli.Usagef("--%s goes with --listen", flag)
+		}
 	}
 	switch {
 	case out.Given("bind") && !out.listen:
 		return cli.Usagef("--bind goes with --listen; --source says where to dial from")
-	case len(o.Allow) > 0 && !out.listen:
-		return cli.Usagef("--allow goes with --listen")
 	case out.source != "" && (out.listen || o.Addr.Net != "tcp" && o.Addr.Net != "udp"):
 		return cli.Usagef("--source goes with a peer that is dialled by TCP or UDP")
 	case out.retry && out.listen:
 		return cli.Usagef("--retry does not go with --listen, which waits for its peer anyhow")
+	case out.listen && out.Given("connect-timeout"):
+		return cli.Usagef("--connect-timeout does not go with --listen, which dials nobody")
 	case out.listen && (o.Addr.Net == "udp" || o.Addr.Net == "fifo"):
 		return cli.Usagef("--listen: %s has no peers to accept", o.Addr)
 	case out.Given("key") && !out.link:

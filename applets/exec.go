@@ -209,6 +209,10 @@ func (e *execute) serve(ctx context.Context, c *cli.Call, addr sock.Addr) error 
 	switch {
 	case err != nil || mode == 0 || mode > 0o777:
 		return cli.Usagef("--mode: %q is not a mode, such as 0660", e.mode)
+	case e.fs.Changed("mode") && addr.Net == "tcp":
+		return cli.Usagef("--mode: %s is no file", addr)
+	case e.fs.Changed("allow") && addr.Net == "unix":
+		return cli.Usagef("--allow: who comes by %s has no address; --allow-uid goes by the user", addr)
 	case e.backlog < 1:
 		return cli.Usagef("--backlog: %d: at least 1 is needed", e.backlog)
 	case e.most < 1:
@@ -403,7 +407,11 @@ func (e *execute) called(c *cli.Call, addr sock.Addr, end launch.Called, err err
 	case errors.Is(err, launch.ErrNoAnswer):
 		return cli.Hint(err, "it may serve too many already (-m), or not us; what it says of us, it says on its own stderr")
 	case sock.Refused(err):
-		return cli.Hint(err, "start a server with 'sockbox exec %s'", addr)
+		key := ""
+		if e.fs.Changed("key") {
+			key = "--key KEY "
+		}
+		return cli.Hint(err, "start a server with 'sockbox exec %s%s'", key, addr)
 	case err != nil:
 		return err
 	case end.Signal != 0 && end.Signal == end.Got: // by what was to end us

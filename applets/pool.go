@@ -106,7 +106,7 @@ func (p *pool) run(ctx context.Context, c *cli.Call) error {
 	if o.Addr, err = p.Here(args[1]); err != nil {
 		return err
 	}
-	if o.Listen, o.Allow, err = p.Listen(); err != nil {
+	if o.Listen, o.Allow, err = p.Listen(o.Addr); err != nil {
 		return err
 	}
 	if o.Plain, err = options.Plain(p.plain); err != nil {

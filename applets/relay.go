@@ -174,6 +174,7 @@ func (r *relaying) run(ctx context.Context, c *cli.Call) error {
 		r.lists,
 		r.modes,
 		r.check,
+		r.useless,
 		func() error { return r.secure(c) },
 	} {
 		if err := read(); err != nil {
@@ -333,6 +334,9 @@ func (r *relaying) modes() (err error) {
 		r.name = r.tee
 	}
 	if r.name == "" && r.daemon {
+		if l := r.o.Listen; (l.Net == "tcp" || l.Net == "udp") && l.Port == 0 {
+			return cli.Usagef("--daemon with port 0 needs --name NAME: which port it will be is not known before")
+		}
 		r.name = defaultName(r.o.Listen)
 	}
 	if err == nil && r.name != "" {
@@ -369,7 +373,7 @@ func (r *relaying) check() error {
 		return cli.Usagef("--echo takes the place of DEST; only - may stand beside it")
 	case r.tee != "" && r.name != r.tee:
 		return cli.Usagef("--tee: %s is the relay's name then: leave out --name", r.tee)
-	case r.daemon && (o.Dump != relay.DumpNothing || onlyStdout):
+	case r.daemon && (o.Dump != relay.DumpNothing || onlyStdout || o.ReplyTo != nil && o.ReplyTo.Stdout):
 		return cli.Usagef("--daemon: there is no stdout in the background; --tee NAME keeps what passes in a buffer")
 	case r.printPort && o.Listen.Net != "tcp" && o.Listen.Net != "udp":
 		return cli.Usagef("--print-port: %s has no port", o.Listen)
@@ -416,6 +420,44 @@ func (r *relaying) check() error {
 		return cli.Usagef("key:// needs --key KEY")
 	case !keys && r.fs.Changed("key"):
 		return cli.Usagef("--key: which side is the other relay? It is written key://HOST:PORT")
+	}
+	return nil
+}
+
+// useless finds flags that would change nothing between these endpoints: who gives one expects something of it.
+func (r *relaying) useless() error {
+	o := &r.o
+	l := o.Listen
+	unknown := l.Net == "fd" // which may be of either kind
+	streams, datagrams := unknown || !l.Datagram, unknown || l.Datagram
+	dials, dialled := false, false // a DEST, and one for streams
+	for _, d := range o.Dests {
+		dials, dialled = dials || !d.Stdout, dialled || !d.Stdout && !d.Datagram
+	}
+	for _, d := range append(o.Dests[:len(o.Dests):len(o.Dests)], replies(o)...) {
+		streams, datagrams = streams || !d.Datagram, datagrams || d.Datagram
+	}
+	inet := l.Net == "tcp" || l.Net == "udp"
+	for _, f := range []struct {
+		flags  string
+		useful bool
+		reason string
+	}{
+		{"source interface connect-timeout broadcast balance wait-backend proxy-out tls-dest", dials, "there is no DEST that is dialled"},
+		{"wait-backend", dialled, "of DESTs for datagrams nothing tells whether they are there"},
+		{"frame max-datagram", streams && datagrams, "goes with datagrams on one side and a stream on the other"},
+		{"half-closed-timeout", streams, "is for streams"},
+		{"udp-timeout", datagrams, "is for datagrams; --idle-timeout is for streams"},
+		{"max-conns", unknown || !l.Datagram, "is for clients with streams; --max-sessions is for those with datagrams"},
+		{"max-sessions", unknown || l.Datagram, "is for clients with datagrams; --max-conns is for those with streams"},
+		{"mode", !inet, l.String() + " is no file"},
+		{"allow deny", inet || unknown || r.proxyIn != nil, "who comes by " + l.String() + " has no address"},
+	} {
+		for _, flag := range strings.Fields(f.flags) {
+			if r.fs.Changed(flag) && !f.useful {
+				return cli.Usagef("--%s: %s", flag, f.reason)
+			}
+		}
 	}
 	return nil
 }

@@ -78,7 +78,7 @@ func (w *triggerWait) run(ctx context.Context, c *cli.Call) error {
 	if o.Addr, err = w.Here(args[1]); err != nil {
 		return err
 	}
-	if o.Listen, o.Allow, err = w.Listen(); err != nil {
+	if o.Listen, o.Allow, err = w.Listen(o.Addr); err != nil {
 		return err
 	}
 	if o.Plain, err = options.Plain(w.plain); err != nil {

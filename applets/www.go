@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -199,7 +200,7 @@ func (w *www) run(ctx context.Context, c *cli.Call) error {
 	w.o.Ready = func(at []net.Addr) error { return w.ready(c, at, print) }
 	s, err := web.New(w.o)
 	if err != nil {
-		return err
+		return started(err) // --php may name no program
 	}
 	return s.Run(stop.Context(), stop.Hurry(), reload)
 }
@@ -230,6 +231,9 @@ func (w *www) read(c *cli.Call) (err error) {
 		}
 		if a.Net == "fifo" {
 			return cli.Usagef("--listen: %s: a FIFO takes no connections", a)
+		}
+		if a.Net == "unixgram" {
+			return cli.Usagef("--listen: %s: unix sockets for datagrams are for relay", a)
 		}
 		w.o.Listen = append(w.o.Listen, a)
 	}
@@ -325,6 +329,26 @@ func (w *www) read(c *cli.Call) (err error) {
 		return cli.Usagef("--trust-field goes with --trust")
 	case !web.FieldValue(w.realm):
 		return cli.Usagef("--realm: %q cannot be said in a field", w.realm)
+	}
+	has := func(match func(sock.Addr) bool) bool {
+		return !w.fs.Changed("listen") || slices.ContainsFunc(w.o.Listen, match) // without it one may be passed
+	}
+	dynamic := len(w.dynamic.CGI) > 0 || w.fs.Changed("php")
+	for _, f := range []struct {
+		flags  string
+		useful bool
+		reason string
+	}{
+		{"cgi-timeout cgi-max cgi-env cgi-pass-auth grace", dynamic, "there are no scripts without --cgi or --php"},
+		{"udp-anywhere", has(func(a sock.Addr) bool { return a.Net == "udp" || a.Net == "fd" }), "goes with --listen udp://ADDR:PORT"},
+		{"mode", has(func(a sock.Addr) bool { return a.Net == "unix" }), "goes with --listen unix:PATH"},
+		{"h2c", !w.tls.Given(), "with TLS there is HTTP/2 without it"},
+	} {
+		for _, flag := range strings.Fields(f.flags) {
+			if w.fs.Changed(flag) && !f.useful {
+				return cli.Usagef("--%s: %s", flag, f.reason)
+			}
+		}
 	}
 	if _, err := w.tls.TLS(); err != nil {
 		return err

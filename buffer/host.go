@@ -220,7 +220,7 @@ func (s *session) readHead() (head, error) {
 
 func (s *session) answer(ctx context.Context, hd head) error {
 	if s.h.Kind == Service && (hd.kind == kindTake || hd.kind == kindWrite || hd.kind == kindPath) {
-		return &remoteError{s.h.Entry.name + ": a service is neither read nor written to; 'list' shows it, and 'close' ends it", ErrVerb}
+		return &remoteError{s.h.Entry.name + ": a service is neither read nor written to; 'sockbox list' shows it, and 'sockbox close' ends it", ErrVerb}
 	}
 	switch hd.kind {
 	case kindTake:
@@ -336,7 +336,7 @@ func (s *session) taking(f func() error) error {
 func (s *session) take(ctx context.Context, r takeRequest) error {
 	h := s.h
 	if h.Kind != Input {
-		return &remoteError{h.Entry.name + ": an output is written to, not read: use 'write " + h.Entry.name + "'", ErrVerb}
+		return &remoteError{h.Entry.name + ": an output is written to, not read: use 'sockbox write " + h.Entry.name + "'", ErrVerb}
 	}
 	if r.flags&flagPeek != 0 {
 		return s.peek(r)
@@ -560,7 +560,7 @@ func appendJSON(b []byte, m Message) []byte {
 func (s *session) write(ctx context.Context, r writeRequest, message []byte) error {
 	q := s.h.Queue
 	if s.h.Kind != Output {
-		return &remoteError{s.h.Entry.name + ": an input is read, not written to: use 'read " + s.h.Entry.name + "'", ErrVerb}
+		return &remoteError{s.h.Entry.name + ": an input is read, not written to: use 'sockbox read " + s.h.Entry.name + "'", ErrVerb}
 	}
 	patient := func() (context.Context, context.CancelFunc) {
 		if r.timeout == 0 {

@@ -30,7 +30,7 @@ type Stat struct {
 	Name     string    `json:"name" doc:"the buffer's name"`
 	Kind     Kind      `json:"kind" doc:"input, which is filled by the network and emptied by read; output, which is filled by write; or service, as a relay is, which is neither"`
 	Endpoint string    `json:"endpoint" doc:"where the buffer meets the network; of a relay, from where to where"`
-	State    string    `json:"state" doc:"listening, connected, connecting, waiting (for a peer) or closing"`
+	State    string    `json:"state" doc:"listening, connected, connecting, waiting (for a peer), closing, or running (of a ping)"`
 	PID      int       `json:"pid" doc:"the daemon that holds the buffer"`
 	Port     int       `json:"port,omitempty" doc:"the port, where it listens at one"`
 	Peers    int       `json:"peers" doc:"peers that are connected now"`

@@ -284,6 +284,9 @@ func (o *Outbox) hear(conn net.Conn) error {
 			}
 			fill = copy(buf, buf[used:fill])
 		}
+		if err == io.EOF && !o.greeted() {
+			return errDeaf
+		}
 		if err == io.EOF {
 			return errGone
 		}
@@ -295,6 +298,9 @@ func (o *Outbox) hear(conn net.Conn) error {
 
 // errGone is a connection that was closed in the midst of a stream.
 var errGone = errors.New("the peer has closed the connection")
+
+// errDeaf is one that was closed before the peer had said anything.
+var errDeaf = errors.New("the peer has closed the connection without a word: is it a bind-input, and does it take the same --key, or none?")
 
 func (o *Outbox) frames(b []byte) (used int, err error) {
 	o.mu.Lock()

@@ -55,8 +55,8 @@ func (l *Listener) Declare(fs *pflag.FlagSet) {
 // Given tells whether a flag is on the command line.
 func (l *Listener) Given(flag string) bool { return l.fs.Changed(flag) }
 
-// Listen returns how to listen, and who may connect.
-func (l *Listener) Listen() (sock.ListenOptions, sock.AccessList, error) {
+// Listen returns how to listen at a, and who may connect.
+func (l *Listener) Listen(a sock.Addr) (sock.ListenOptions, sock.AccessList, error) {
 	mode, err := strconv.ParseUint(l.mode, 8, 32)
 	if err != nil || mode == 0 || mode > 0o777 {
 		return sock.ListenOptions{}, nil, cli.Usagef("--mode: %q is not a mode, such as 0660", l.mode)
@@ -64,6 +64,12 @@ func (l *Listener) Listen() (sock.ListenOptions, sock.AccessList, error) {
 	allow, err := sock.ParseAccessList(l.allow)
 	if err != nil {
 		return sock.ListenOptions{}, nil, cli.Usage(fmt.Errorf("--allow: %w", err))
+	}
+	switch {
+	case l.Given("mode") && (a.Net == "tcp" || a.Net == "udp"):
+		return sock.ListenOptions{}, nil, cli.Usagef("--mode: %s is no file", a)
+	case len(allow) > 0 && (a.Net == "unix" || a.Net == "fifo"):
+		return sock.ListenOptions{}, nil, cli.Usagef("--allow: who comes by %s has no address", a)
 	}
 	return sock.ListenOptions{AnyPort: l.any, Mode: os.FileMode(mode)}, allow, nil
 }
@@ -210,6 +216,9 @@ func trimBrackets(s string) string {
 func (p *Ports) address(a sock.Addr, err error) (sock.Addr, error) {
 	if err == nil {
 		err = a.CheckPort(p.any)
+	}
+	if err == nil && a.Net == "unixgram" {
+		err = fmt.Errorf("%s: unix sockets for datagrams are for relay", a)
 	}
 	if err != nil {
 		return a, cli.Usage(err)

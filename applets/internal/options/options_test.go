@@ -137,9 +137,12 @@ func TestOptions(t *testing.T) {
 
 func TestMode(t *testing.T) {
 	for mode, want := range map[string]os.FileMode{"0600": 0o600, "660": 0o660, "0777": 0o777, "0": 0, "8": 0, "1777": 0, "rw": 0, "": 0, "-1": 0} {
-		l, _, err := binding(t, "--mode="+mode).Listen()
+		l, _, err := binding(t, "--mode="+mode).Listen(sock.Addr{Net: "unix", Path: "/x"})
 		if want == 0 && !usage(err) || want != 0 && (err != nil || l.Mode != want) {
 			t.Errorf("%q: %v, %v", mode, l.Mode, err)
 		}
+	}
+	if _, _, err := binding(t, "--mode=0660").Listen(sock.Addr{Net: "tcp", Port: 9999}); !usage(err) {
+		t.Errorf("a mode for TCP: %v", err)
 	}
 }

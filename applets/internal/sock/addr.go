@@ -54,7 +54,7 @@ func ParseAddr(s string) (Addr, error) {
 		case "tcp", "udp":
 			return parseHostPort(scheme, rest)
 		case "tls":
-			return Addr{}, fmt.Errorf("%s: tls:// is not supported yet", show(s))
+			return Addr{}, fmt.Errorf("%s: tls:// is for relay, which can stand in front", show(s))
 		}
 		return Addr{}, fmt.Errorf("%s: %q is no kind of address", show(s), scheme+"://")
 	}

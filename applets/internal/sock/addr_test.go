@@ -74,7 +74,7 @@ func TestParseAddrErrors(t *testing.T) {
 		{"[::1%a b]:80", `"::1%a b" is not a host`},
 		{"a b:80", `"a b" is not a host`},
 		{"a\x1b:80", `"a\x1b" is not a host`},
-		{"tls://h:443", "tls://h:443: tls:// is not supported yet"},
+		{"tls://h:443", "tls://h:443: tls:// is for relay, which can stand in front"},
 		{"http://h:80", `http://h:80: "http://" is no kind of address`},
 		{"tcp://h:80/", `"80/" is not a port number`},
 		{"unix:", "unix:: the path is missing"},

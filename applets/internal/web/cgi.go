@@ -113,8 +113,11 @@ func newDynamic(o DynamicOptions, local http.Handler, stderr io.Writer, tell fun
 			if g.php, err = exec.LookPath(o.PHP); err == nil {
 				g.php, err = filepath.Abs(g.php)
 			}
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", o.PHP, sock.Reason(errors.Unwrap(err)))
+			switch {
+			case errors.Is(err, exec.ErrNotFound), errors.Is(err, os.ErrNotExist):
+				return nil, fmt.Errorf("%s: %w", o.PHP, life.ErrNotFound)
+			case err != nil:
+				return nil, fmt.Errorf("%s: %w", o.PHP, life.ErrCannotRun)
 			}
 		}
 	}
