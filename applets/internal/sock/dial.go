@@ -159,12 +159,16 @@ const (
 	keepIdle     = 15 * time.Second // with the next two, a silent dead peer is noticed in 30 s
 	keepInterval = 5 * time.Second
 	keepCount    = 3
-	userTimeout  = 30 * time.Second // and so is one that stops acknowledging
+	retry        = 2 * time.Second  // at most, so that the kernel's 15 tries (tcp(7), tcp_retries2) are over in 27 s
+	userTimeout  = 30 * time.Second // where the kernel has no such bound
 )
 
 // Tune sets what every TCP connection of ours has: no delay, keepalive, and on
-// Linux TCP_USER_TIMEOUT. A connection inside another (as in TLS) is found
-// through its NetConn method; any other kind is left as it is.
+// Linux the end of a peer that acknowledges nothing for half a minute. A peer that
+// acknowledges and has no room is kept, by Linux 6.15 (TCP_RTO_MAX_MS); before
+// that it has as long, as TCP_USER_TIMEOUT cannot tell the two apart. A connection
+// inside another (as in TLS) is found through its NetConn method; any other kind
+// is left as it is.
 func Tune(c net.Conn) {
 	tcp, ok := Innermost(c).(*net.TCPConn)
 	if !ok {

@@ -28,7 +28,6 @@ func TestTuned(t *testing.T) {
 			{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15},
 			{"TCP_KEEPINTVL", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 5},
 			{"TCP_KEEPCNT", unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 3},
-			{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 30000},
 			{"SO_PROTOCOL", unix.SOL_SOCKET, unix.SO_PROTOCOL, unix.IPPROTO_TCP},
 		} {
 			control(conn.(syscall.Conn), func(fd int) error {
@@ -39,6 +38,14 @@ func TestTuned(t *testing.T) {
 				return nil
 			})
 		}
+		control(conn.(syscall.Conn), func(fd int) error {
+			retry, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS)
+			timeout, _ := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT)
+			if kept := err == nil && retry == 2000 && timeout == 0; !kept && !(err != nil && timeout == 30000) {
+				t.Errorf("%s: TCP_RTO_MAX_MS is %d, %v, and TCP_USER_TIMEOUT %d", name, retry, err, timeout)
+			}
+			return nil
+		})
 	}
 	for _, tt := range []struct {
 		what    string

@@ -8,10 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func tuneTCP(c *net.TCPConn) {
-	control(c, func(fd int) error {
-		return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
-	})
+func tuneTCP(c *net.TCPConn) { control(c, giveUp) }
+
+// giveUp bounds how long a peer is waited for that acknowledges nothing.
+func giveUp(fd int) error {
+	if unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS, int(retry.Milliseconds())) == nil {
+		return nil
+	}
+	return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
 }
 
 func tuneLink(c *net.TCPConn, timeout time.Duration) {
@@ -29,7 +33,7 @@ func TuneFD(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(keepIdle.Seconds()))
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(keepInterval.Seconds()))
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepCount)
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
+	_ = giveUp(fd)
 }
 
 // tuneListener tunes what ln will accept, and tells whether that is all that is to be done.
