@@ -194,7 +194,7 @@ func freePorts(n int) []int {
 
 func checkNothingLeft(t testscript.T, run, mark string) {
 	// A daemon that was asked to end may need a moment for it.
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(15 * time.Second)
 	for {
 		pids := processes(mark)
 		entries, err := os.ReadDir(run)
@@ -283,18 +283,18 @@ func statusCmd(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// eventually COMMAND…: run it again and again until it succeeds (with "!": fails), for at most ten
+// eventually COMMAND…: run it again and again until it succeeds (with "!": fails), for at most thirty
 // seconds. It is for what happens in another process, and has no other way to be told.
 func eventuallyCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 1 {
 		ts.Fatalf("usage: [!] eventually COMMAND [ARG…]")
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if (run(ts, args) == 0) != neg {
 			return
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("not within ten seconds")
+			ts.Fatalf("not within thirty seconds")
 		}
 	}
 }
