@@ -39,7 +39,7 @@ test: ## run all tests, with the race detector where it can be had
 		done; \
 		[ "$$found" ] || echo "$$peer is not installed: $$(grep -lF "[!peer:$$peer]" testdata/*.txtar | wc -l) scripts are left out, or parts of them"; \
 	done
-	@if $(RACE); then echo '$(GO) test -race ./...'; $(GO) test -race ./...; \
+	@if $(RACE); then echo '$(GO) test -race -timeout 30m ./...'; $(GO) test -race -timeout 30m ./...; \
 	else echo '$(GO) test ./... (without -race: no C compiler)'; $(GO) test ./...; fi
 
 generate: ## write completions/, the page of protocols and the tables in README.md from what the code says

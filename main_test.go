@@ -10,11 +10,13 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -42,6 +44,13 @@ func TestMain(m *testing.M) {
 		if err := build(tmp); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
+		}
+		// Under nohup, or in the background of a script, signals are ignored, which programs would inherit and keep
+		// to. One that is caught here is as usual there.
+		for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
+			if signal.Ignored(sig) {
+				signal.Notify(make(chan os.Signal, 1), sig)
+			}
 		}
 		code := m.Run()
 		if logs, _ := filepath.Glob(raceLog + ".*"); len(logs) > 0 {
@@ -147,11 +156,26 @@ func setUp(e *testscript.Env) error {
 	return nil
 }
 
-// freePorts returns ports of the range that bind-* take, which nobody uses now.
+// given are the ports that freePorts has returned: nobody may listen at one of them yet, and it is taken all the same.
+var given struct {
+	sync.Mutex
+	ports map[int]bool
+}
+
+// freePorts returns ports of the range that bind-* take, which nobody uses now, and each of them only once as
+// long as there are others.
 func freePorts(n int) []int {
+	given.Lock()
+	defer given.Unlock()
+	if given.ports == nil || len(given.ports) > 10000 {
+		given.ports = map[int]bool{}
+	}
 	var ports []int
 	for len(ports) < n {
 		p := 10000 + rand.IntN(20000) // below what the kernel gives to those who connect
+		if given.ports[p] {
+			continue
+		}
 		tcp, err := net.Listen("tcp", ":"+strconv.Itoa(p))
 		if err != nil {
 			continue
@@ -162,16 +186,15 @@ func freePorts(n int) []int {
 			continue
 		}
 		udp.Close()
-		if !slices.Contains(ports, p) {
-			ports = append(ports, p)
-		}
+		given.ports[p] = true
+		ports = append(ports, p)
 	}
 	return ports
 }
 
 func checkNothingLeft(t testscript.T, run, mark string) {
 	// A daemon that was asked to end may need a moment for it.
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(15 * time.Second)
 	for {
 		pids := processes(mark)
 		entries, err := os.ReadDir(run)
@@ -260,18 +283,18 @@ func statusCmd(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// eventually COMMAND…: run it again and again until it succeeds (with "!": fails), for at most ten
+// eventually COMMAND…: run it again and again until it succeeds (with "!": fails), for at most thirty
 // seconds. It is for what happens in another process, and has no other way to be told.
 func eventuallyCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 1 {
 		ts.Fatalf("usage: [!] eventually COMMAND [ARG…]")
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if (run(ts, args) == 0) != neg {
 			return
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("not within ten seconds")
+			ts.Fatalf("not within thirty seconds")
 		}
 	}
 }

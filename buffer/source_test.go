@@ -796,7 +796,7 @@ func TestPutMessagesFull(t *testing.T) {
 	src := q.NewSource(SourceOptions{Whole: true})
 	m := bytes.Repeat([]byte("x"), 100)
 	messages := slices.Repeat([][]byte{m}, 100)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	n, err := putAll(ctx, src, messages)
 	if err == nil || n == 0 || n >= 41 || q.Left() != n {

@@ -7,7 +7,7 @@ u=http://127.0.0.1:$PORT
 serve() {
 	www --listen "127.0.0.1:$PORT" "$@" >out 2>err &
 	pid=$!
-	sockbox wait -q --timeout 10s "127.0.0.1:$PORT" || { cat err; exit 1; }
+	sockbox wait -q --timeout 30s "127.0.0.1:$PORT" || { cat err; exit 1; }
 }
 
 # ended [ARG…]: tell it to end; it does, with status 0, and has had nothing to say.
@@ -30,12 +30,12 @@ is() {
 	[ "$got" = "$want" ] || { echo "$*: $got, want $want"; head -c 300 body; exit 1; }
 }
 
-# eventually COMMAND…: it succeeds within ten seconds.
+# eventually COMMAND…: it succeeds within thirty seconds.
 eventually() {
 	local i
-	for ((i = 0; i < 500; i++)); do
+	for ((i = 0; i < 1500; i++)); do
 		if "$@"; then return; fi
 		sleep 0.02
 	done
-	fail "not in ten seconds: $*"
+	fail "not in thirty seconds: $*"
 }

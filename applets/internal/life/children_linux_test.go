@@ -135,8 +135,9 @@ const (
 	hopping = `perl -e '$| = 1; print "$$\n"; while (1) { exit if fork; select undef, undef, undef, 0.001 }'; sleep 1000`
 	// the same in a session of its own
 	hoppingAway = `perl -e 'use POSIX; $| = 1; exit if fork; POSIX::setsid; print "$$\n"; while (1) { exit if fork; select undef, undef, undef, 0.001 }'; sleep 1000`
-	// and one that is in another session each time, and does not pause
-	runaway = `perl -e 'use POSIX; $| = 1; print "$$\n"; while (1) { exit if fork; POSIX::setsid }'`
+	// and one that is in another session each time, and does not pause. It comes to rest by itself: beside others
+	// who fork all the time it may outrun us until there is no number of a process left
+	runaway = `perl -e 'use POSIX; $| = 1; print "$$\n"; for (1 .. 5000) { exit if fork; POSIX::setsid } sleep 1000'`
 	growing = `perl -e '$| = 1; $SIG{TERM} = "IGNORE"; for (1 .. 60) { fork or do { setpgrp if $_ % 2; sleep 1000 } } print "$$\n"; sleep 1000'`
 )
 
