@@ -30,16 +30,31 @@ type conn struct {
 	ackedAt time.Time    // when that was seen first
 	idle    atomic.Int64 // since when it waits for the head of a request, in nanoseconds; 0: it does not
 	unasked atomic.Bool  // net/http has it, and has not seen a request
+	asking  atomic.Int32 // begun or turnedAway: what net/http makes of a request before there is an http.Request
 	closed  atomic.Bool
 }
+
+const (
+	begun      = 1 // it has begun to read one
+	turnedAway = 2 // and has answered it itself
+
+	lingerClose = time.Second / 2
+	lingerBytes = 1 << 20
+)
 
 func (c *conn) RemoteAddr() net.Addr { return c.remote }
 func (c *conn) LocalAddr() net.Addr  { return c.local }
 
-// Close closes the connection, once.
+// Close closes the connection, once. Who was refused may be sending still: what is unread when a
+// connection is closed has the kernel reset it, and throw the answer away. So it ends in stages then
+// (RFC 9112, 9.6).
 func (c *conn) Close() error {
 	if c.closed.Swap(true) {
 		return net.ErrClosed
+	}
+	if c.asking.Load() == turnedAway && c.CloseWrite() == nil {
+		c.Conn.SetReadDeadline(time.Now().Add(lingerClose))
+		io.CopyN(io.Discard, c.Conn, lingerBytes)
 	}
 	c.s.gone(c)
 	return c.Conn.Close()
@@ -61,6 +76,7 @@ func (c *conn) Read(b []byte) (int, error) {
 
 // Write writes b. Somebody who takes nothing for Limits.Idle is cut off.
 func (c *conn) Write(b []byte) (int, error) {
+	c.asking.CompareAndSwap(begun, turnedAway)
 	c.extend()
 	n, err := c.Conn.Write(b)
 	for c.goesOn(err) {
@@ -199,7 +215,9 @@ func connState(nc net.Conn, state http.ConnState) {
 	case http.StateActive:
 		c.unasked.Store(false)
 		c.idle.Store(0)
+		c.asking.Store(begun)
 	case http.StateIdle:
+		c.asking.Store(0)
 		c.until.Store(0)
 		c.idle.Store(time.Now().UnixNano())
 	}

@@ -112,6 +112,9 @@ func (s *Server) serve(w0 http.ResponseWriter, r *http.Request) {
 	w := &response{ResponseWriter: w0, s: s, h2: r.ProtoMajor == 2}
 	p, c := s.peerOf(r)
 	w.c = c
+	if c != nil {
+		c.asking.Store(0)
+	}
 	if c != nil && r.Close && r.TLS == nil {
 		// Who asks no more may end what it sends, as "printf | nc -N" does, and wants the answer all the
 		// same. net/http takes that for its leaving.
