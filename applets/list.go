@@ -118,7 +118,7 @@ func look(names []string) (stats []buffer.Stat, failed []error, err error) {
 		switch {
 		case a.err == nil:
 			stats = append(stats, a.stat)
-		case all && (errors.Is(a.err, buffer.ErrNoBuffer) || errors.Is(a.err, buffer.ErrGone)): // since, or it is not ready yet
+		case all && (errors.Is(a.err, buffer.ErrNoBuffer) || errors.Is(a.err, buffer.ErrGone) || errors.Is(a.err, buffer.ErrEnd)): // since, or it is not ready yet
 		default:
 			failed = append(failed, a.err)
 		}

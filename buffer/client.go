@@ -91,6 +91,16 @@ func (c *Client) read(p []byte, deadline time.Time) error {
 	return nil
 }
 
+// ask sends a request. A holder that has closed the connection has said why before, most likely: answer
+// tells that.
+func (c *Client) ask(b []byte, pass int) error {
+	err := sendAll(c.fd, b, pass)
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		return nil
+	}
+	return err
+}
+
 // answer reads one frame. An X becomes the error it stands for. The payload is valid until the
 // next answer.
 func (c *Client) answer(deadline time.Time) (head, []byte, error) {
@@ -151,7 +161,7 @@ func (c *Client) Take(t Taking, out io.Writer) (n int, err error) {
 			}
 		}
 	}
-	if err := sendAll(c.fd, r.append(make([]byte, 0, headSize+takeSize)), pass); err != nil {
+	if err := c.ask(r.append(make([]byte, 0, headSize+takeSize)), pass); err != nil {
 		return 0, c.wrap(err)
 	}
 	for {
@@ -204,8 +214,7 @@ func (w Writing) flags() (f byte) {
 func (c *Client) Put(message []byte, w Writing) error {
 	r := writeRequest{flags: w.flags() | flagOne, timeout: w.Timeout}
 	b := r.append(make([]byte, 0, headSize+writeSize+len(message)), message)
-	// A holder that refuses it has said why before it stopped listening.
-	if err := sendAll(c.fd, b, -1); err != nil && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
+	if err := c.ask(b, -1); err != nil {
 		return c.wrap(err)
 	}
 	_, _, err := c.good()
@@ -237,7 +246,7 @@ func (c *Client) PutStream(in io.Reader, s Stream, w Writing) (messages, size in
 			}
 		}
 	}
-	if err := sendAll(c.fd, r.append(nil, nil), pass); err != nil {
+	if err := c.ask(r.append(nil, nil), pass); err != nil {
 		return 0, 0, c.wrap(err)
 	}
 	if pass < 0 {
@@ -314,7 +323,7 @@ func handOver(f *os.File, write bool) (fd int, own bool) {
 
 // Stat asks the holder how it is.
 func (c *Client) Stat() (Stat, error) {
-	if err := sendAll(c.fd, head{kindStatus, 0, 0}.append(nil), -1); err != nil {
+	if err := c.ask(head{kindStatus, 0, 0}.append(nil), -1); err != nil {
 		return Stat{}, c.wrap(err)
 	}
 	// A holder that is stopped or stuck must not stop everybody who wants to look.
@@ -339,12 +348,14 @@ func (c *Client) CloseBuffer(now bool) (left int, err error) {
 	}
 	wait := holderEnd(c.fd)
 	defer wait()
-	err = sendAll(c.fd, head{kindClose, flags, 0}.append(nil), -1)
+	err = c.ask(head{kindClose, flags, 0}.append(nil), -1)
 	if err == nil {
 		left, _, err = c.good()
 	}
-	if err = c.wrap(err); errors.Is(err, ErrGone) && vacant(c.name) {
-		return 0, nil // it was about to end, and did before it heard of this; one that dies leaves its folder
+	switch err = c.wrap(err); {
+	case errors.Is(err, ErrEnd), // it was about to end, and has not heard of this
+		errors.Is(err, ErrGone) && vacant(c.name): // it has ended before; one that dies leaves its folder
+		return 0, nil
 	}
 	if err != nil {
 		return 0, err

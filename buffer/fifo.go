@@ -46,7 +46,7 @@ func (e *Entry) FIFOPath() (string, error) { return folderPath(e.dir, e.name, e.
 // FIFO returns the path of a FIFO: of an output's own, or of one that is made for this caller to read
 // an input by. With none to be had the error is ErrNoFIFO.
 func (c *Client) FIFO() (string, error) {
-	if err := sendAll(c.fd, head{kindPath, 0, 0}.append(nil), -1); err != nil {
+	if err := c.ask(head{kindPath, 0, 0}.append(nil), -1); err != nil {
 		return "", c.wrap(err)
 	}
 	h, b, err := c.answer(time.Time{})

@@ -171,17 +171,18 @@ func (h *Host) serve(ctx context.Context, c *net.UnixConn) {
 	defer c.Close()
 	for ctx.Err() == nil {
 		hd, err := s.readHead()
-		if err != nil {
+		if err == nil {
+			err = s.answer(ctx, hd)
+		} else if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return
 		}
-		err = s.answer(ctx, hd)
 		if s.hand != nil {
 			s.hand.Close()
 			s.hand = nil
 		}
 		if err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
-				err = ErrEnd // Finish came before the rest of the request
+				err = ErrEnd // Finish came before the request, or the rest of it
 			}
 			if !errors.Is(err, errClientGone) {
 				s.c.Write(appendError(s.out[:0], err))

@@ -728,11 +728,21 @@ func TestStat(t *testing.T) {
 	}
 }
 
+// heard waits until the holder has taken n connections.
+func heard(h *Host, n int) {
+	for have := 0; have < n; time.Sleep(time.Millisecond) {
+		h.mu.Lock()
+		have = len(h.conns)
+		h.mu.Unlock()
+	}
+}
+
 func TestCloseBuffer(t *testing.T) {
-	hold(t, Input, QueueOptions{}, "a", "b")
+	h := hold(t, Input, QueueOptions{}, "a", "b")
 	var group sync.WaitGroup
 	clients := []*Client{open(t), open(t), open(t)}
 	idle := wire(t) // who says nothing does not keep it
+	heard(h, 4)
 	told := make(chan int, 2)
 	for i, c := range clients[:2] {
 		group.Go(func() {
@@ -750,11 +760,11 @@ func TestCloseBuffer(t *testing.T) {
 	if a, b := <-told, <-told; max(a, b) != 2 {
 		t.Errorf("CloseBuffer = %d and %d, want 2", a, b)
 	}
-	if n, err := idle.Read(make([]byte, 1)); err == nil {
-		t.Errorf("an idle client reads %d bytes, want the end", n)
+	if b, err := io.ReadAll(idle); err != nil || !bytes.Equal(b, appendError(nil, ErrEnd)) {
+		t.Errorf("an idle client reads %q, %v, want that it is the end", b, err)
 	}
-	if _, err := clients[2].Stat(); !errors.Is(err, ErrGone) {
-		t.Errorf("Stat after the end: %v, want %v", err, ErrGone)
+	if _, err := clients[2].Stat(); !errors.Is(err, ErrEnd) {
+		t.Errorf("Stat after the end: %v, want %v", err, ErrEnd)
 	}
 }
 
@@ -784,6 +794,23 @@ func TestEndTellsThoseWhoWait(t *testing.T) {
 	go func() { io.WriteString(w, "c\n"); w.Close() }()
 	if err := <-results; !errors.Is(err, ErrEnd) && !errors.Is(err, ErrGone) {
 		t.Errorf("PutStream as the buffer is closed: %v, want an error", err)
+	}
+}
+
+// So is whoever asks only then, once the holder has heard that he is there.
+func TestEndTellsThoseWhoAskLate(t *testing.T) {
+	h := hold(t, Input, QueueOptions{})
+	late, looks, closes := open(t), open(t), open(t)
+	heard(h, 3)
+	h.Close(false)
+	if _, err := late.Take(Taking{Wait: true, Count: 1}, io.Discard); !errors.Is(err, ErrEnd) {
+		t.Errorf("Take: %v, want %v", err, ErrEnd)
+	}
+	if _, err := looks.Stat(); !errors.Is(err, ErrEnd) {
+		t.Errorf("Stat: %v, want %v", err, ErrEnd)
+	}
+	if left, err := closes.CloseBuffer(false); err != nil || left != 0 {
+		t.Errorf("CloseBuffer: %d, %v", left, err)
 	}
 }
 

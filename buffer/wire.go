@@ -49,7 +49,8 @@ import (
 //
 // X is code 1, text, and ends the connection. The codes are 1, nothing is waiting; 2, the buffer is closed and drained; 3,
 // timed out; 4, full; 5, the wrong kind of buffer; 6, too long; 7, the descriptor that was handed
-// over cannot be written; 8, nobody reads it; and 0 for all else.
+// over cannot be written; 8, nobody reads it; and 0 for all else. When the holder ends, it says 2 to all
+// that are still connected, also where they have not asked yet.
 //
 // One whole exchange, in which "hello" is the only message of an input:
 //
