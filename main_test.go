@@ -194,7 +194,7 @@ func freePorts(n int) []int {
 
 func checkNothingLeft(t testscript.T, run, mark string) {
 	// A daemon that was asked to end may need a moment for it.
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(5 * time.Second)
 	for {
 		pids := processes(mark)
 		entries, err := os.ReadDir(run)
