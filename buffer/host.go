@@ -169,7 +169,7 @@ type session struct {
 func (h *Host) serve(ctx context.Context, c *net.UnixConn) {
 	s := &session{h: h, c: c}
 	defer c.Close()
-	for ctx.Err() == nil {
+	for {
 		hd, err := s.readHead()
 		if err == nil {
 			err = s.answer(ctx, hd)
@@ -179,6 +179,9 @@ func (h *Host) serve(ctx context.Context, c *net.UnixConn) {
 		if s.hand != nil {
 			s.hand.Close()
 			s.hand = nil
+		}
+		if err == nil && hd.kind == kindClose {
+			return // its answer was that this is the end
 		}
 		if err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {

@@ -45,7 +45,8 @@ import (
 //
 // S is answered with J (the object that "list --json" prints). P is answered with N (the name that a
 // FIFO has in the folder: for an output the one that all write to, for an input one that is made for
-// this client to read). C is answered with G (messages that were left behind), and then the connection is closed when the holder has given everything back.
+// this client to read). C is answered when the holder has given everything back, with G (messages that were
+// left behind), which ends the connection.
 //
 // X is code 1, text, and ends the connection. The codes are 1, nothing is waiting; 2, the buffer is closed and drained; 3,
 // timed out; 4, full; 5, the wrong kind of buffer; 6, too long; 7, the descriptor that was handed
