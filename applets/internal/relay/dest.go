@@ -160,8 +160,9 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // dial connects to a stream destination for the client at from, who came to our address at: with TLS,
 // key and PROXY header as the options say. It tries the destinations one after the other until abandon
-// ends, and waits for one as long as WaitBackend says, or ctx. The caller closes the connection, and then
-// calls done. The connection is nil where the destination is one for datagrams.
+// ends, and waits for one as long as WaitBackend says, or ctx: with the end of either the error is
+// errAbandoned. The caller closes the connection, and then calls done. The connection is nil where the
+// destination is one for datagrams.
 func (r *Relay) dial(ctx, abandon context.Context, from, at net.Addr) (c net.Conn, d *destination, done func(), err error) {
 	end := time.Now().Add(r.WaitBackend)
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
@@ -180,7 +181,11 @@ func (r *Relay) dial(ctx, abandon context.Context, from, at net.Addr) (c net.Con
 				return c, d, func() { d.clients.Add(-1) }, nil
 			}
 		}
-		if left := time.Until(end); left <= 0 || !sleep(ctx, min(pause, left)) {
+		left := time.Until(end)
+		if abandon.Err() != nil || left > 0 && !sleep(ctx, min(pause, left)) {
+			return nil, nil, nil, errAbandoned
+		}
+		if left <= 0 {
 			return nil, nil, nil, err
 		}
 	}

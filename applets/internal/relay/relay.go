@@ -175,9 +175,9 @@ type ErrCut struct{ N int }
 
 func (e *ErrCut) Error() string {
 	if e.N == 1 {
-		return "1 connection was cut off in the end: its peer did not take what was left"
+		return "1 connection was cut off in the end: what was left was not taken"
 	}
-	return fmt.Sprintf("%d connections were cut off in the end: their peers did not take what was left", e.N)
+	return fmt.Sprintf("%d connections were cut off in the end: what was left was not taken", e.N)
 }
 
 // Close gives back what Open has opened; it may be called more than once.

@@ -348,3 +348,24 @@ func exchange(t *testing.T, near, far net.Conn, seed uint64) {
 		})
 	}
 }
+
+// A destination that says no is not what the end cuts off, though it is the end; one that was waited for is.
+func TestRefusedInTheEnd(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	for _, wait := range []time.Duration{0, time.Minute} {
+		r := &Relay{Options: Options{WaitBackend: wait, Log: t.Logf, Note: t.Logf}}
+		for _, e := range endpoints(t, ln.Addr().String()) {
+			r.dests.all = append(r.dests.all, &destination{Endpoint: e})
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, _, _, err := r.dial(ctx, t.Context(), nil, nil)
+		if abandoned := err == errAbandoned; err == nil || abandoned != (wait > 0) {
+			t.Errorf("waiting for %v: %v", wait, err)
+		}
+	}
+}

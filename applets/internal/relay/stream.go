@@ -194,9 +194,8 @@ func (r *Relay) carry(ctx, abandon context.Context, t *talk, c net.Conn, name st
 	to, d, done, err := r.dial(ctx, abandon, c.RemoteAddr(), r.at(c))
 	if err != nil {
 		sock.Abort(c) // as it would be if it had come to a port where nobody listens
-		if ctx.Err() != nil {
+		if err == errAbandoned {
 			r.cut.Add(1)
-			err = errAbandoned
 		}
 		return err
 	}
