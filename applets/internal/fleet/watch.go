@@ -21,12 +21,16 @@ func (m *master) watch() error {
 	defer stop()
 	for {
 		files, err := m.list()
-		if err != nil {
+		m.refused = life.Lacking(err)
+		switch {
+		case m.refused: // what there is stays
+			m.Log("%v; looking again", err)
+		case err != nil:
 			return err
-		}
-		m.refused = false
-		if err := m.add(m.compare(files)); err != nil {
-			return err
+		default:
+			if err := m.add(m.compare(files)); err != nil {
+				return err
+			}
 		}
 		var again <-chan time.Time
 		if m.refused {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,9 +50,11 @@ func Watch(stop *life.Stop, base *Job, dirs []string, ready func([]*sock.Bound) 
 		}()
 	}
 	jobs := map[string]*watched{}
+	var told map[string]bool
 	first := true
 	for ctx.Err() == nil {
-		failed := look(stop, base, dirs, jobs)
+		var failed bool
+		failed, told = look(stop, base, dirs, jobs, told)
 		if first {
 			var socks []*sock.Bound
 			for _, w := range jobs {
@@ -83,25 +86,45 @@ func Watch(stop *life.Stop, base *Job, dirs []string, ready func([]*sock.Bound) 
 	return life.StopAll(base.KillTimeout, stop.Hurry())
 }
 
-// look makes the jobs what the files say. It tells whether one is to be tried again.
-func look(stop *life.Stop, base *Job, dirs []string, jobs map[string]*watched) (failed bool) {
+// look makes the jobs what the files say. It tells whether one is to be tried again, and what it has said
+// of files that it could not look at, told being what it said the last time: their jobs stay as they are.
+func look(stop *life.Stop, base *Job, dirs []string, jobs map[string]*watched, told map[string]bool) (failed bool, unseen map[string]bool) {
 	type file struct {
 		text []byte
 		err  error // why it cannot be read
 	}
 	there := map[string]file{}
-	for _, dir := range dirs {
-		names, err := filepath.Glob(filepath.Join(escapeGlob(dir), "*.conf"))
-		if err != nil {
-			base.Log("%s: %v", dir, err)
+	unseen = map[string]bool{}
+	later := func(path string, err error) {
+		text := fmt.Sprintf("%s: %v; looking again", path, sock.Reason(err))
+		if !told[text] {
+			base.Log("%s", text)
 		}
-		for _, path := range names {
-			if strings.HasPrefix(filepath.Base(path), ".") {
+		unseen[text], failed = true, true
+	}
+	for _, dir := range dirs {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			later(dir, err)
+			for path, w := range jobs { // which may be there still
+				if filepath.Dir(path) == filepath.Clean(dir) {
+					there[path] = file{text: w.text}
+				}
+			}
+		}
+		for _, e := range entries {
+			path := filepath.Join(dir, e.Name())
+			if !strings.HasSuffix(path, ".conf") || strings.HasPrefix(e.Name(), ".") {
 				continue
 			}
 			text, err := readConf(path)
 			switch {
 			case errors.Is(err, os.ErrNotExist):
+			case life.Lacking(err):
+				later(path, err)
+				if w := jobs[path]; w != nil {
+					there[path] = file{text: w.text}
+				}
 			case err != nil:
 				there[path] = file{err: err}
 			case len(text) > 0: // an empty one is about to be written
@@ -169,7 +192,7 @@ func look(stop *life.Stop, base *Job, dirs []string, jobs map[string]*watched) (
 			}
 		}()
 	}
-	return failed
+	return failed, unseen
 }
 
 // quietAgain has what was told about a file not told again when it is tried again.
@@ -180,9 +203,4 @@ func quietAgain(base *Job, w *watched) *Job {
 	j := *base
 	j.Log = func(string, ...any) {}
 	return &j
-}
-
-// escapeGlob takes the meaning from the characters of a pattern.
-func escapeGlob(s string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(s)
 }

@@ -419,12 +419,18 @@ func LookUp(name string) (string, error) {
 	return "", &startError{name, ErrNotFound, ErrNotFound}
 }
 
+// Lacking tells whether err is that the system lacks something just now, as descriptors, memory or
+// processes: not what the caller named is wrong, and a later try may succeed.
+func Lacking(err error) bool {
+	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOMEM) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
 // cannotStart tells a program that is not there from one that cannot be run, and both from what
 // the system lacks just now.
 func cannotStart(path, dir string, err error) error {
 	why := reason(err)
 	switch {
-	case errors.Is(why, syscall.EAGAIN), errors.Is(why, syscall.ENOMEM), errors.Is(why, syscall.EMFILE), errors.Is(why, syscall.ENFILE):
+	case Lacking(why):
 		return fmt.Errorf("%s: %w", path, why)
 	case errors.Is(why, syscall.ENOENT), errors.Is(why, syscall.ENOTDIR):
 		at := path
