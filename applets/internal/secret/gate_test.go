@@ -23,6 +23,20 @@ func conn(ip string) *from {
 func (c *from) RemoteAddr() net.Addr { return c.addr }
 func (c *from) Close() error         { close(c.closed); return nil }
 
+// waits sees that the right key from an address gets its turn within limit.
+func waits(t *testing.T, g *Gate, addr string, limit time.Duration) {
+	t.Helper()
+	start := time.Now()
+	turn := g.Admit(conn(addr))
+	if err := turn.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	turn.Done(true)
+	if d := time.Since(start); d > limit {
+		t.Errorf("%s waited %v", addr, d)
+	}
+}
+
 // One address may fail five times at once, and then five times a second.
 func TestGatePacesOneAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -110,15 +124,7 @@ func TestGateTurns(t *testing.T) {
 		}
 		synctest.Wait()
 		time.Sleep(3 * time.Second)
-		start := time.Now()
-		turn := g.Admit(conn("10.0.0.2"))
-		if err := turn.Wait(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		turn.Done(true)
-		if d := time.Since(start); d > 100*time.Millisecond {
-			t.Errorf("the other address waited %v", d)
-		}
+		waits(t, g, "10.0.0.2", 100*time.Millisecond)
 		cancel()
 		synctest.Wait()
 	})
@@ -198,15 +204,7 @@ func TestGateFailuresGoLast(t *testing.T) {
 			}()
 		}
 		time.Sleep(3 * time.Second)
-		start := time.Now()
-		turn := g.Admit(conn("10.0.0.2"))
-		if err := turn.Wait(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		turn.Done(true)
-		if d := time.Since(start); d > 50*time.Millisecond {
-			t.Errorf("it waited %v", d)
-		}
+		waits(t, g, "10.0.0.2", 50*time.Millisecond)
 		cancel()
 		synctest.Wait()
 	})
