@@ -27,6 +27,15 @@ type watched struct {
 	failed string // why it does not listen
 }
 
+// A watching is what Watch knows of its directories.
+type watching struct {
+	stop *life.Stop
+	base *Job
+	dirs []string
+	jobs map[string]*watched // by the file's path
+	told map[string]bool     // what has been said about files that could not be looked at, the last time
+}
+
 // Watch serves the job files of directories, FILE.conf each: a file that comes is a job more, one that
 // goes is a job less, and one that changes is another job. A file that is wrong is told of, and is no
 // job; so is one that no socket starts. ready is called when those listen that can. It returns when
@@ -49,17 +58,15 @@ func Watch(stop *life.Stop, base *Job, dirs []string, ready func([]*sock.Bound) 
 			}
 		}()
 	}
-	jobs := map[string]*watched{}
-	var told map[string]bool
+	w := &watching{stop: stop, base: base, dirs: dirs, jobs: map[string]*watched{}}
 	first := true
 	for ctx.Err() == nil {
-		var failed bool
-		failed, told = look(stop, base, dirs, jobs, told)
+		failed := w.look()
 		if first {
 			var socks []*sock.Bound
-			for _, w := range jobs {
-				if w.active != nil {
-					socks = append(socks, w.active.socks...)
+			for _, one := range w.jobs {
+				if one.active != nil {
+					socks = append(socks, one.active.socks...)
 				}
 			}
 			if err := ready(socks); err != nil {
@@ -78,37 +85,77 @@ func Watch(stop *life.Stop, base *Job, dirs []string, ready func([]*sock.Bound) 
 		case <-ctx.Done():
 		}
 	}
-	for _, w := range jobs {
-		if w.active != nil {
-			<-w.done
+	for _, one := range w.jobs {
+		if one.active != nil {
+			<-one.done
 		}
 	}
 	return life.StopAll(base.KillTimeout, stop.Hurry())
 }
 
-// look makes the jobs what the files say. It tells whether one is to be tried again, and what it has said
-// of files that it could not look at, told being what it said the last time: their jobs stay as they are.
-func look(stop *life.Stop, base *Job, dirs []string, jobs map[string]*watched, told map[string]bool) (failed bool, unseen map[string]bool) {
-	type file struct {
-		text []byte
-		err  error // why it cannot be read
+// look makes the jobs what the files say. It tells whether one is to be tried again.
+func (w *watching) look() (failed bool) {
+	there, failed := w.files()
+	// What goes goes first: a new job may want its port.
+	var ending sync.WaitGroup
+	for path, one := range w.jobs {
+		now, ok := there[path]
+		if ok && bytes.Equal(now.text, one.text) {
+			continue
+		}
+		delete(w.jobs, path)
+		if one.active != nil {
+			one.cancel()
+			ending.Go(func() { <-one.done })
+			w.base.Note("%s: stopped", path)
+		}
 	}
-	there := map[string]file{}
-	unseen = map[string]bool{}
+	ending.Wait()
+	for path, now := range there {
+		one := w.jobs[path]
+		if one != nil && (one.active != nil || one.failed == "") {
+			continue
+		}
+		if one == nil {
+			one = &watched{text: now.text}
+			w.jobs[path] = one
+		}
+		if now.err != nil {
+			w.base.Log("%s: %v", path, sock.Reason(now.err)) // until it can be
+			continue
+		}
+		if !w.begin(path, one) {
+			failed = true
+		}
+	}
+	return failed
+}
+
+// A confFile is a file that was looked at.
+type confFile struct {
+	text []byte
+	err  error // why it cannot be read
+}
+
+// files reads what is in the directories. What cannot be looked at just now is as it was, and failed tells
+// that it is to be looked at again.
+func (w *watching) files() (there map[string]confFile, failed bool) {
+	there = map[string]confFile{}
+	told := map[string]bool{}
 	later := func(path string, err error) {
 		text := fmt.Sprintf("%s: %v; looking again", path, sock.Reason(err))
-		if !told[text] {
-			base.Log("%s", text)
+		if !w.told[text] {
+			w.base.Log("%s", text)
 		}
-		unseen[text], failed = true, true
+		told[text], failed = true, true
 	}
-	for _, dir := range dirs {
+	for _, dir := range w.dirs {
 		entries, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			later(dir, err)
-			for path, w := range jobs { // which may be there still
+			for path, one := range w.jobs {
 				if filepath.Dir(path) == filepath.Clean(dir) {
-					there[path] = file{text: w.text}
+					there[path] = confFile{text: one.text}
 				}
 			}
 		}
@@ -122,77 +169,54 @@ func look(stop *life.Stop, base *Job, dirs []string, jobs map[string]*watched, t
 			case errors.Is(err, os.ErrNotExist):
 			case life.Lacking(err):
 				later(path, err)
-				if w := jobs[path]; w != nil {
-					there[path] = file{text: w.text}
+				if one := w.jobs[path]; one != nil {
+					there[path] = confFile{text: one.text}
 				}
 			case err != nil:
-				there[path] = file{err: err}
+				there[path] = confFile{err: err}
 			case len(text) > 0: // an empty one is about to be written
-				there[path] = file{text: text}
+				there[path] = confFile{text: text}
 			}
 		}
 	}
-	// What goes goes first: a new job may want its port.
-	var ending sync.WaitGroup
-	for path, w := range jobs {
-		now, ok := there[path]
-		if ok && bytes.Equal(now.text, w.text) {
-			continue
-		}
-		delete(jobs, path)
-		if w.active != nil {
-			w.cancel()
-			ending.Go(func() { <-w.done })
-			base.Note("%s: stopped", path)
-		}
+	w.told = told
+	return there, failed
+}
+
+// begin has a file's job listen. It tells false where that is to be tried again.
+func (w *watching) begin(path string, one *watched) bool {
+	j, err := confJob(quietAgain(w.base, one), path, one.text)
+	switch wrong := (*ConfError)(nil); {
+	case errors.Is(err, ErrNoSocket):
+		w.base.Note("%s: %v", path, ErrNoSocket)
+		return true
+	case errors.As(err, &wrong):
+		w.base.Log("%v", err) // until the file is another one
+		return true
 	}
-	ending.Wait()
-	for path, now := range there {
-		w := jobs[path]
-		if w != nil && (w.active != nil || w.failed == "") {
-			continue
+	j.Log = w.base.Log
+	a, err := j.open(w.stop.Context())
+	if err != nil {
+		if one.failed != err.Error() && w.stop.Context().Err() == nil {
+			w.base.Log("%s: %v", path, err)
 		}
-		if w == nil {
-			w = &watched{text: now.text}
-			jobs[path] = w
-		}
-		if now.err != nil {
-			base.Log("%s: %v", path, sock.Reason(now.err)) // until it can be
-			continue
-		}
-		j, err := confJob(quietAgain(base, w), path, now.text)
-		switch wrong := (*ConfError)(nil); {
-		case errors.Is(err, ErrNoSocket):
-			base.Note("%s: %v", path, ErrNoSocket)
-			continue
-		case errors.As(err, &wrong):
-			base.Log("%v", err) // until the file is another one
-			continue
-		}
-		j.Log = base.Log
-		a, err := j.open(stop.Context())
-		if err != nil {
-			if w.failed != err.Error() && stop.Context().Err() == nil {
-				base.Log("%s: %v", path, err)
-			}
-			w.failed, failed = err.Error(), true
-			continue
-		}
-		w.active, w.failed, w.done = a, "", make(chan struct{})
-		ctx, cancel := context.WithCancel(stop.Context())
-		w.cancel = cancel
-		for _, s := range a.socks {
-			base.Note("%s: listening on %s", path, s.Name())
-		}
-		go func() {
-			defer close(w.done)
-			defer cancel()
-			if err := a.serve(ctx, stop.Hurry()); err != nil {
-				base.Log("%s: %v", path, err)
-			}
-		}()
+		one.failed = err.Error()
+		return false
 	}
-	return failed, unseen
+	one.active, one.failed, one.done = a, "", make(chan struct{})
+	ctx, cancel := context.WithCancel(w.stop.Context())
+	one.cancel = cancel
+	for _, s := range a.socks {
+		w.base.Note("%s: listening on %s", path, s.Name())
+	}
+	go func() {
+		defer close(one.done)
+		defer cancel()
+		if err := a.serve(ctx, w.stop.Hurry()); err != nil {
+			w.base.Log("%s: %v", path, err)
+		}
+	}()
+	return true
 }
 
 // quietAgain has what was told about a file not told again when it is tried again.
