@@ -231,7 +231,7 @@ func (e *execute) serve(ctx context.Context, c *cli.Call, addr sock.Addr) error 
 	}
 	o.Ready = func(a net.Addr) error { return options.TellPort(c, false, addr, a) }
 
-	if o.Keyed && secret.Literal(e.key) { // the other process has it too, and not where all can see it
+	if o.Keyed && secret.Exposed(e.key) { // the other process has it too, and not where all can see it
 		if o.Key, err = options.Key(c, e.key); err == nil {
 			err = life.ConcealFlag("key", o.Key.Text())
 		}

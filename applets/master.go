@@ -103,7 +103,7 @@ func (m *master) run(ctx context.Context, c *cli.Call) error {
 	}
 	last := len(args) - 1
 	o := fleet.MasterOptions{
-		KeyVariable: secret.Variable(args[0]), Plain: m.plain, Dir: args[last], Only: m.only, Watch: m.watch, Host: m.host, Retry: m.retry, ResumeTimeout: m.resume,
+		Plain: m.plain, Dir: args[last], Only: m.only, Watch: m.watch, Host: m.host, Retry: m.retry, ResumeTimeout: m.resume,
 		Pty: m.pty, Grace: m.grace, Linger: m.linger, Capacity: int(m.capacity), MaxMessage: int(m.maxMessage),
 		JSON: m.json, Joblog: m.joblog, Out: c.Stdout, Log: c.Tell, Line: tagged(c),
 		Restart: map[string]fleet.Restart{"on-failure": fleet.RestartOnFailure, "always": fleet.RestartAlways}[m.restart],
@@ -139,7 +139,7 @@ func (m *master) run(ctx context.Context, c *cli.Call) error {
 		o.Host, _ = os.Hostname()
 	}
 
-	if secret.Literal(args[0]) { // the other process has it too, and not where all can see it
+	if secret.Exposed(args[0]) { // the other process has it too, and not where all can see it
 		if o.Key, err = options.Key(c, args[0]); err == nil {
 			err = life.ConcealOperand(len(c.Args), o.Key.Text())
 		}

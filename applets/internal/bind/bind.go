@@ -10,6 +10,7 @@ import (
 	"log/syslog"
 	"math/rand/v2"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -55,14 +56,21 @@ type endpoint interface {
 type ErrLeft struct {
 	Name string
 	N    int
+	Err  error // why it ended; nil when it was asked to
 }
 
 func (e *ErrLeft) Error() string {
+	left := fmt.Sprintf("%d messages were not delivered", e.N)
 	if e.N == 1 {
-		return e.Name + ": 1 message was not delivered"
+		left = "1 message was not delivered"
 	}
-	return fmt.Sprintf("%s: %d messages were not delivered", e.Name, e.N)
+	if e.Err != nil {
+		return fmt.Sprintf("%v; %s", e.Err, left)
+	}
+	return e.Name + ": " + left
 }
+
+func (e *ErrLeft) Unwrap() error { return e.Err }
 
 // ErrStatus is the status of a background process that ended before it was ready; it has said why.
 type ErrStatus int
@@ -172,12 +180,12 @@ func serve(ctx context.Context, o Options, e endpoint, io Streams) error {
 	entry.Remove()
 	host.Finish(left)
 	<-served
-	if err == nil && left > 0 {
-		err = &ErrLeft{o.Name, left}
-		if started != nil {
-			toSyslog(err)
-			err = nil
-		}
+	if left > 0 {
+		err = &ErrLeft{o.Name, left, err}
+	}
+	if started != nil && err != nil {
+		toSyslog(o.Name, err)
+		err = nil
 	}
 	return err
 }
@@ -367,13 +375,17 @@ func patience(ctx context.Context, end time.Time) bool {
 }
 
 // toSyslog is for a daemon whose log goes away with it.
-func toSyslog(err error) {
+func toSyslog(name string, err error) {
 	w, dialErr := syslog.New(syslog.LOG_WARNING|syslog.LOG_DAEMON, "sockbox")
 	if dialErr != nil {
 		return // no syslog here: there is nobody left to tell
 	}
 	defer w.Close()
-	w.Warning(err.Error())
+	text := err.Error()
+	if !strings.HasPrefix(text, name+": ") {
+		text = name + ": " + text
+	}
+	w.Warning(printable(text))
 }
 
 // printable replaces control characters in what may quote a peer.

@@ -84,7 +84,7 @@ func (out *output) open(ctx context.Context, d *daemon) error {
 		return out.inherit()
 	}
 	p, err := out.dial(ctx)
-	if err != nil && out.Retry && !sock.Unresolved(err) {
+	if err != nil && out.Retry && !sock.Unresolved(err) && !errors.Is(err, secret.ErrRefused) {
 		d.log("%v; trying again", err)
 		return nil
 	}

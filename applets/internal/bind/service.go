@@ -2,7 +2,6 @@ package bind
 
 import (
 	"context"
-	"fmt"
 	"net"
 
 	"sockbox/applets/internal/life"
@@ -115,8 +114,8 @@ func (s *Service) Serve(ctx context.Context, o Options, io Streams) error {
 	}
 	left, err := s.Run(asked, abandon)
 	finish(left)
-	if left > 0 && started != nil {
-		toSyslog(fmt.Errorf("%s: %w", o.Name, err))
+	if started != nil && err != nil {
+		toSyslog(o.Name, err)
 		err = nil
 	}
 	return err

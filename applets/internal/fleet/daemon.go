@@ -182,7 +182,7 @@ func (d *daemon) supervise() {
 func (d *daemon) once() (failed bool) {
 	cmd := life.Command{
 		Path: filepath.Join(d.m.Dir, d.file), Stdout: life.Pipe, Pty: d.m.Pty, Mark: true,
-		Env: append(d.m.environment(), "SOCKBOX_NAME="+d.name, "SOCKBOX_HOST="+d.where.Host, "SOCKBOX_PORT="+strconv.Itoa(d.where.Port)),
+		Env: append(os.Environ(), "SOCKBOX_NAME="+d.name, "SOCKBOX_HOST="+d.where.Host, "SOCKBOX_PORT="+strconv.Itoa(d.where.Port)),
 	}
 	if d.where.Net != "tcp" {
 		cmd.Env = append(cmd.Env[:len(cmd.Env)-2], "SOCKBOX_HOST="+d.where.String(), "SOCKBOX_PORT=")

@@ -28,8 +28,7 @@ type MasterOptions struct {
 	Addr          sock.Addr
 	Dial          sock.DialOptions
 	Key           secret.Key
-	KeyVariable   string // that it came from, if it did
-	Plain         bool   // the reference's wire
+	Plain         bool // the reference's wire
 	Dir           string
 	Only          []string // patterns of names (filepath.Match); empty: all
 	Watch         bool     // what comes into Dir joins, what goes is stopped
@@ -277,13 +276,6 @@ func (m *master) allTried(daemons []*daemon) error {
 		}
 	}
 	return nil
-}
-
-// environment is what daemons have, without the key where a variable gave it to us.
-func (m *master) environment() []string {
-	return slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return m.KeyVariable != "" && strings.HasPrefix(v, m.KeyVariable+"=")
-	})
 }
 
 // granted starts a daemon that has a port; why is the pool's no.

@@ -38,7 +38,8 @@ const Environment = "SOCKBOX_KEY"
 //	fd:N       the first line from an inherited descriptor
 //	-          the first line of stdin
 //
-// From a descriptor no byte beyond the line is taken.
+// From a descriptor no byte beyond the line is taken. A variable is taken out of the environment: no child
+// is to have it.
 func ReadKey(operand string, stdin io.Reader) (Key, error) {
 	var text []byte
 	var from string // where it is, if not in the operand
@@ -97,6 +98,7 @@ func variable(name string) ([]byte, error) {
 	if !ok {
 		return nil, errors.New("the variable is not set")
 	}
+	os.Unsetenv(name)
 	return []byte(v), nil
 }
 
@@ -166,21 +168,11 @@ func firstLine(r io.Reader) ([]byte, error) {
 	return bytes.TrimSuffix(line, []byte{'\r'}), nil
 }
 
-// Literal tells whether an operand that is a key gives it in clear.
-func Literal(operand string) bool {
+// Exposed tells whether an operand gives a key where others can see it who look at the processes of a user: in
+// the arguments, or in the environment.
+func Exposed(operand string) bool {
 	form, rest, _ := strings.Cut(operand, ":")
-	return operand != "-" && operand != "+" && !strings.HasPrefix(operand, "@") && (rest == "" || form != "env" && form != "fd")
-}
-
-// Variable is the variable that an operand names, or "".
-func Variable(operand string) string {
-	if operand == "+" {
-		return Environment
-	}
-	if name, ok := strings.CutPrefix(operand, "env:"); ok {
-		return name
-	}
-	return ""
+	return operand != "-" && !strings.HasPrefix(operand, "@") && (rest == "" || form != "fd")
 }
 
 // Text is the key itself, for a process of ours that is to have it. It is not to be shown.
