@@ -189,6 +189,8 @@ func (m *master) run(ctx context.Context, c *cli.Call) error {
 		return cli.Hint(err, "the pool there has another key, or is a trigger-wait; compare the two keys")
 	case errors.Is(err, secret.ErrForeign):
 		return cli.Hint(err, "what listens there is no pool, or one that takes clear lines only (--plain)")
+	case errors.Is(err, secret.ErrUnproven):
+		return cli.Hint(err, "the pool there may not let this host in (--allow)")
 	case sock.Refused(err):
 		return cli.Hint(err, "start one there with 'sockbox pool KEY PORT'")
 	}

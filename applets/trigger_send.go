@@ -109,6 +109,8 @@ func (s *triggerSend) advise(err error, o trigger.SendOptions) error {
 		return cli.Hint(err, "what waits there has another key, or is a pool; compare the two keys")
 	case errors.Is(err, secret.ErrForeign):
 		return cli.Hint(err, "what listens there is no trigger-wait, or one that takes keys in clear only (--plain)")
+	case errors.Is(err, secret.ErrUnproven):
+		return cli.Hint(err, "what waits there was about to end, or may not let this host in (--allow)")
 	case errors.Is(err, trigger.ErrLost) && s.plain:
 		return cli.Hint(err, "trigger-wait takes a key in clear from its own machine only, unless it has --plain")
 	case sock.Refused(err):

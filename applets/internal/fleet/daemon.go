@@ -315,6 +315,9 @@ func (d *daemon) send(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		if errors.Is(err, secret.ErrUnknown) {
+			return fmt.Errorf("the pool is not the one it was linked to, or has given it up")
+		}
 		d.m.Note("%s: %v", d.name, sock.Reason(err))
 		if away := time.Since(lost); away > d.m.ResumeTimeout {
 			return fmt.Errorf("no link to the pool for %v (%w)", d.m.ResumeTimeout, sock.Reason(err))

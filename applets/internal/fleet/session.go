@@ -112,8 +112,8 @@ func (s *sessionPool) keep() {
 		if err == nil {
 			continue
 		}
-		if errors.Is(err, secret.ErrRefused) || errors.Is(err, os.ErrDeadlineExceeded) {
-			err = fmt.Errorf("%s: the pool is lost", m.Addr) // it was there, so this is no matter of time or of the key
+		if errors.Is(err, secret.ErrUnknown) || errors.Is(err, os.ErrDeadlineExceeded) {
+			err = fmt.Errorf("%s: the pool is lost", m.Addr) // it was there, so this is no matter of time
 		}
 		s.mu.Lock()
 		s.lost = err

@@ -72,6 +72,14 @@ var (
 	// ErrRefused says that the peer does not hold the same key.
 	ErrRefused = errors.New("the key was refused")
 
+	// ErrUnknown says that the listener knows no such ticket: it has been started anew, or has given up what
+	// the ticket was for. There is no use in showing it again.
+	ErrUnknown = errors.New("the other side knows nothing of it: it was started anew, or has given it up")
+
+	// ErrUnproven says that the listener went away, or sent the dialler away, before it had proven the key,
+	// and so before it had a guess.
+	ErrUnproven = errors.New("the connection was closed before the key was proven")
+
 	// ErrForeign says that the peer speaks something else.
 	ErrForeign = errors.New("the other side does not speak " + ALPN)
 )
@@ -114,8 +122,22 @@ func Dial(ctx context.Context, c net.Conn, key Key, purpose string) (*tls.Conn, 
 		_, err = t.Write(k.confirmA)
 		return err
 	})
-	return t, err
+	return t, unproven(err)
 }
+
+// unproven makes ErrUnproven of the end of a connection. It remains the error that it was, too.
+func unproven(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		return &early{err}
+	}
+	return err
+}
+
+type early struct{ error }
+
+func (e *early) Error() string        { return ErrUnproven.Error() }
+func (e *early) Unwrap() error        { return e.error }
+func (e *early) Is(target error) bool { return target == ErrUnproven }
 
 func dialConfig() *tls.Config {
 	return &tls.Config{

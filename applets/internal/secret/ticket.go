@@ -82,7 +82,7 @@ func DialTicket(ctx context.Context, c net.Conn, ticket Ticket, before tls.Clien
 		theirs := make([]byte, sha256.Size)
 		switch _, err := io.ReadFull(t, theirs); {
 		case err == io.EOF: // said by TLS itself: the listener knows no such ticket
-			return ErrRefused
+			return ErrUnknown
 		case err != nil:
 			return err
 		case !hmac.Equal(theirs, ticket.mac(listener, bound)):
@@ -90,7 +90,7 @@ func DialTicket(ctx context.Context, c net.Conn, ticket Ticket, before tls.Clien
 		}
 		return nil
 	})
-	return t, err
+	return t, unproven(err)
 }
 
 // acceptTicket is the listener's part, behind the first byte.
@@ -112,5 +112,5 @@ func acceptTicket(t *tls.Conn, find func(TicketID) (Ticket, bool)) (*TicketID, e
 		}
 	}
 	t.CloseWrite() // so that the dialler is told
-	return nil, ErrRefused
+	return nil, ErrUnknown
 }

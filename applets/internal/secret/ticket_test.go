@@ -76,11 +76,11 @@ func TestServerTakesTickets(t *testing.T) {
 		t.Errorf("the key: %q, %v", got, err)
 	}
 	for what, ticket := range map[string]Ticket{"another secret": wrong, "an unknown one": NewTicket()} {
-		if got, err := dial(with(ticket)); !errors.Is(err, ErrRefused) {
-			t.Errorf("%s: %q, %v, want %v", what, got, err, ErrRefused)
+		if got, err := dial(with(ticket)); !errors.Is(err, ErrUnknown) {
+			t.Errorf("%s: %q, %v, want %v", what, got, err, ErrUnknown)
 		}
 	}
-	if n := notes(); !strings.Contains(n, ErrRefused.Error()) {
+	if n := notes(); !strings.Contains(n, ErrUnknown.Error()) {
 		t.Errorf("noted: %s", n)
 	}
 }
@@ -127,8 +127,8 @@ func TestTicketResumed(t *testing.T) {
 	if len(seen) != 3 {
 		t.Errorf("of 3 sessions %d can be told from the others", len(seen))
 	}
-	if _, _, err := dial(with(wrong)); !errors.Is(err, ErrRefused) {
-		t.Errorf("another secret in a resumed session: %v, want %v", err, ErrRefused)
+	if _, _, err := dial(with(wrong)); !errors.Is(err, ErrUnknown) {
+		t.Errorf("another secret in a resumed session: %v, want %v", err, ErrUnknown)
 	}
 	if resumed, _, err := dial(func(c net.Conn) (*tls.Conn, error) {
 		return Dial(t.Context(), c, Key{[]byte("somekey")}, ForTrigger)

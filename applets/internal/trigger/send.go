@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	"sockbox/applets/internal/secret"
@@ -73,17 +72,13 @@ const (
 // again tells whether the waiter is not there, or not any more.
 func again(err error) bool {
 	var down unanswered
-	return sock.Refused(err) || sock.Unreachable(err) || errors.As(err, &down) || errors.Is(err, ErrLate) || errors.Is(err, errLeft)
+	return sock.Refused(err) || sock.Unreachable(err) || errors.As(err, &down) || errors.Is(err, ErrLate) || errors.Is(err, secret.ErrUnproven)
 }
 
 // unanswered is the error of a connection that was not made in time: the host may not be up yet.
 type unanswered struct{ error }
 
 func (u unanswered) Unwrap() error { return u.error }
-
-// errLeft says that the other side went away before it had proven the key, and so before it was asked
-// for anything and before it had a guess: a waiter that was ending, or a server of some other kind.
-var errLeft = errors.New("the connection was closed before the key was proven")
 
 func (o *SendOptions) try(ctx context.Context, began time.Time) error {
 	dial := o.Dial
@@ -115,10 +110,7 @@ func (o *SendOptions) try(ctx context.Context, began time.Time) error {
 // prove releases the waiter over the channel.
 func (o *SendOptions) prove(ctx context.Context, c net.Conn) error {
 	t, err := secret.Dial(ctx, c, o.Key, secret.ForTrigger)
-	switch {
-	case gone(err):
-		return errLeft
-	case err != nil:
+	if err != nil {
 		return err
 	}
 	stop := deadline(ctx, c)
@@ -175,10 +167,4 @@ func lost(err error) error {
 		return fmt.Errorf("%w (waited for %v)", ErrLost, answerTime)
 	}
 	return fmt.Errorf("%w (%w)", ErrLost, sock.Reason(err))
-}
-
-// gone tells whether the connection ended, in whichever way.
-func gone(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
