@@ -18,6 +18,7 @@ type Client struct {
 	name  string
 	fd    int
 	buf   []byte
+	lives bool // the last answer said that the holder does not end with its name
 	close sync.Once
 }
 
@@ -119,6 +120,7 @@ func (c *Client) answer(deadline time.Time) (head, []byte, error) {
 	if err := c.read(payload, time.Time{}); err != nil {
 		return head{}, nil, err
 	}
+	c.lives = (h.kind == kindError || h.kind == kindGood) && h.flags&flagLives != 0
 	if h.kind == kindError {
 		return head{}, nil, parseError(payload)
 	}
@@ -339,15 +341,15 @@ func (c *Client) Stat() (Stat, error) {
 }
 
 // CloseBuffer asks the holder to end, at once or after it has delivered what it can, and returns
-// when its process has given everything back. left says how many messages were not delivered; who
+// when its process has given everything back, and has ended if it is there for this buffer alone. left says how many messages were not delivered; who
 // comes too late to be told, as another has closed the buffer already, gets 0.
 func (c *Client) CloseBuffer(now bool) (left int, err error) {
 	flags := byte(0)
 	if now {
 		flags = flagNow
 	}
-	wait := holderEnd(c.fd)
-	defer wait()
+	end := holderEnd(c.fd)
+	defer func() { end(!c.lives) }()
 	err = c.ask(head{kindClose, flags, 0}.append(nil), -1)
 	if err == nil {
 		left, _, err = c.good()

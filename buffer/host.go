@@ -27,6 +27,7 @@ type Host struct {
 	Describe func(*Stat)    // fills in what the endpoint knows; may be nil
 	Close    func(now bool) // a client asks for the end; may be called more than once
 	FIFO     bool           // there are FIFOs for whoever asks; an output's own is made and read by the caller
+	Lives    bool           // the process is there for more than this name, and does not end with it
 
 	ln      *net.UnixListener
 	started time.Time
@@ -188,7 +189,7 @@ func (h *Host) serve(ctx context.Context, c *net.UnixConn) {
 				err = ErrEnd // Finish came before the request, or the rest of it
 			}
 			if !errors.Is(err, errClientGone) {
-				s.c.Write(appendError(s.out[:0], err))
+				s.c.Write(h.last(appendError(s.out[:0], err)))
 			}
 			// What was said before the error has to be read by the client before it sees the end.
 			s.c.CloseWrite()
@@ -258,9 +259,17 @@ func (s *session) answer(ctx context.Context, hd head) error {
 	case kindClose:
 		s.h.Close(hd.flags&flagNow != 0)
 		<-s.h.finished
-		return s.send(appendGood(nil, s.h.left, 0))
+		return s.send(s.h.last(appendGood(nil, s.h.left, 0)))
 	}
 	return errWire
+}
+
+// last marks a frame that may be the last word of this name.
+func (h *Host) last(frame []byte) []byte {
+	if h.Lives {
+		frame[1] |= flagLives
+	}
+	return frame
 }
 
 func (s *session) send(b []byte) error {

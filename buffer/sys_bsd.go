@@ -54,7 +54,7 @@ func reopen(int, bool) (int, error) {
 func widen(int) {}
 
 // holderEnd has nothing to wait for: the connection's own end must do.
-func holderEnd(int) (wait func()) { return func() {} }
+func holderEnd(int) (end func(wait bool)) { return func(bool) {} }
 
 // readerFIFOs: there is no telling how much of a FIFO has been read.
 const readerFIFOs = false

@@ -69,19 +69,21 @@ func widen(fd int) {
 	}
 }
 
-// holderEnd returns what waits until the process at the other end of a client's connection has
-// ended. It is asked for while that process lives: its number may be another's afterwards.
-func holderEnd(fd int) (wait func()) {
+// holderEnd returns what waits, or not, until the process at the other end of a client's connection has
+// ended, and is called once. It is asked for while that process lives: its number may be another's afterwards.
+func holderEnd(fd int) (end func(wait bool)) {
 	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil || int(cred.Pid) == os.Getpid() {
-		return func() {}
+		return func(bool) {}
 	}
 	process, err := unix.PidfdOpen(int(cred.Pid), 0)
 	if err != nil { // Linux before 5.3, or a process in another namespace
-		return func() {}
+		return func(bool) {}
 	}
-	return func() {
-		pollIn(process, 5*time.Second) // it has said its last word: only the kernel's part is left
+	return func(wait bool) {
+		if wait {
+			pollIn(process, 5*time.Second) // it has said its last word: only the kernel's part is left
+		}
 		unix.Close(process)
 	}
 }

@@ -46,12 +46,12 @@ import (
 // S is answered with J (the object that "list --json" prints). P is answered with N (the name that a
 // FIFO has in the folder: for an output the one that all write to, for an input one that is made for
 // this client to read). C is answered when the holder has given everything back, with G (messages that were
-// left behind), which ends the connection.
+// left behind), which ends the connection. Then the holder's process ends too, unless the flag lives 1 is set.
 //
 // X is code 1, text, and ends the connection. The codes are 1, nothing is waiting; 2, the buffer is closed and drained; 3,
 // timed out; 4, full; 5, the wrong kind of buffer; 6, too long; 7, the descriptor that was handed
 // over cannot be written; 8, nobody reads it; and 0 for all else. When the holder ends, it says 2 to all
-// that are still connected, also where they have not asked yet.
+// that are still connected, also where they have not asked yet; with the flag lives 1 as in a G.
 //
 // One whole exchange, in which "hello" is the only message of an input:
 //
@@ -87,8 +87,9 @@ const (
 	flagOne    = 8
 	flagWhole  = 4
 
-	flagNow  = 1
-	flagLast = 1
+	flagNow   = 1
+	flagLast  = 1
+	flagLives = 1
 )
 
 const (

@@ -77,7 +77,7 @@ func (in *input) open(ctx context.Context) (err error) {
 		}
 		return nil
 	}})
-	in.host = &buffer.Host{Entry: in.entry, Queue: in.queue, Kind: buffer.Input, Describe: in.describe, Close: func(bool) { in.over(errClosed) }}
+	in.host = &buffer.Host{Entry: in.entry, Queue: in.queue, Kind: buffer.Input, Describe: in.describe, Close: func(bool) { in.over(errClosed) }, Lives: true}
 	if in.plain || !in.p.SinglePort {
 		in.ln, err = in.p.listenData(ctx)
 	}
