@@ -126,6 +126,10 @@ func Master(stop *life.Stop, o MasterOptions) (err error) {
 		return m.because(err)
 	}
 	defer m.pool.close()
+	if err = m.report.beginJoblog(); err != nil {
+		m.pool.end() // with nothing: the pool has lost nobody
+		return &HereError{err}
+	}
 
 	look := m.look()
 	if err = m.add(files); err == nil && m.Watch {

@@ -89,7 +89,10 @@ func Pool(ctx context.Context, o PoolOptions) (err error) {
 		return err
 	}
 	p.at = sock.PeerName(ln.Addr())
-	if err := o.Ready(ln.Addr()); err != nil {
+	if err = p.report.beginJoblog(); err == nil {
+		err = o.Ready(ln.Addr())
+	}
+	if err != nil {
 		ln.Close()
 		return err
 	}

@@ -81,17 +81,31 @@ func (r *report) add(w row) error {
 
 const joblogHead = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n"
 
-// openJoblog opens the file for a log of what ended.
+// openJoblog opens the file for a log of what ended. What is in it stays until beginJoblog.
 func (r *report) openJoblog(path string) error {
 	if path == "" {
 		return nil
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o666)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o666)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, sock.Reason(err))
 	}
 	r.Joblog = f
-	_, err = io.WriteString(f, joblogHead)
+	return nil
+}
+
+// beginJoblog begins the file anew, once it is clear that there will be something to log.
+func (r *report) beginJoblog() error {
+	if r.Joblog == nil {
+		return nil
+	}
+	fi, err := r.Joblog.Stat()
+	if err == nil && fi.Mode().IsRegular() {
+		err = r.Joblog.Truncate(0)
+	}
+	if err == nil {
+		_, err = io.WriteString(r.Joblog, joblogHead)
+	}
 	return err
 }
 
