@@ -110,7 +110,7 @@ func (m *master) run(ctx context.Context, c *cli.Call) error {
 		Stderr:  map[string]fleet.Stderr{"forward": fleet.StderrForward, "discard": fleet.StderrDiscard}[m.stderr],
 	}
 	if o.Addr, err = m.There(args[1:last]); err != nil {
-		return err
+		return options.Misplaced(err, args[:last], "HOST PORT")
 	}
 	o.Dial.Timeout = m.connectTimeout
 	if m.plain {

@@ -93,7 +93,7 @@ type pool struct {
 func (p *pool) run(ctx context.Context, c *cli.Call) error {
 	args, err := c.Operands("KEY", "PORT")
 	if err != nil {
-		if len(c.Args) > 2 {
+		if len(c.Args) > 2 && !cli.Hinted(err) {
 			err = cli.Hint(err, "was master meant? It runs the daemons: sockbox master KEY HOST PORT DIR")
 		}
 		return err
@@ -104,7 +104,7 @@ func (p *pool) run(ctx context.Context, c *cli.Call) error {
 		JSON: p.json, Joblog: p.joblog, Out: c.Stdout, Log: c.Tell,
 	}
 	if o.Addr, err = p.Here(args[1]); err != nil {
-		return err
+		return options.Misplaced(err, args, "PORT")
 	}
 	if o.Listen, o.Allow, err = p.Listen(o.Addr); err != nil {
 		return err

@@ -72,7 +72,7 @@ func (s *triggerSend) run(ctx context.Context, c *cli.Call) error {
 	}
 	o := trigger.SendOptions{Plain: s.plain, Retry: s.retry, Data: []byte(s.data)}
 	if o.Addr, err = s.There(args[1:]); err != nil {
-		return err
+		return options.Misplaced(err, args, "HOST PORT")
 	}
 	if s.plain {
 		if _, err = options.Plain(true); err != nil {

@@ -69,14 +69,14 @@ type triggerWait struct {
 func (w *triggerWait) run(ctx context.Context, c *cli.Call) error {
 	args, err := c.Operands("KEY", "PORT")
 	if err != nil {
-		if len(c.Args) == 3 {
+		if len(c.Args) == 3 && !cli.Hinted(err) {
 			err = cli.Hint(err, "was trigger-send meant? It releases somebody who waits at HOST PORT")
 		}
 		return err
 	}
 	o := trigger.WaitOptions{Count: w.count, Timeout: w.timeout}
 	if o.Addr, err = w.Here(args[1]); err != nil {
-		return err
+		return options.Misplaced(err, args, "PORT")
 	}
 	if o.Listen, o.Allow, err = w.Listen(o.Addr); err != nil {
 		return err

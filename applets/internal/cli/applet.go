@@ -5,8 +5,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -106,30 +108,47 @@ func (c *Call) Operands(words ...string) ([]string, error) {
 	for i := first; i < len(c.Args); i++ {
 		// A name never begins with a dash: among names it is an option in the wrong place.
 		if !many || looksLikeOption(c.Args[i]) {
-			return nil, c.unexpected(i)
+			return nil, c.unexpected(i, words)
 		}
 	}
 	return c.Args, nil
 }
 
 // unexpected is the complaint about operand i. Options end at the first operand, which people
-// who are used to GNU's permuting getopt run into, so the line they meant is spelled out.
-func (c *Call) unexpected(i int) error {
+// who are used to GNU's permuting getopt run into, so the line they meant is spelled out. A key is not
+// shown, wherever it was put.
+func (c *Call) unexpected(i int, words []string) error {
+	keyed := slices.Contains(words, "KEY")
 	err := Usagef("unexpected operand %q", c.Args[i])
+	if keyed && !looksLikeOption(c.Args[i]) {
+		err = Usagef("there is an operand too many: %s are all", strings.Join(words, " "))
+	}
 	for j := i; j < len(c.Args); j++ {
 		if !looksLikeOption(c.Args[j]) {
 			continue
 		}
 		line := []string{c.Name}
-		for _, group := range [][]string{c.Args[j:], c.Args[:j]} {
-			for _, arg := range group {
-				line = append(line, shellWord(arg))
+		for k, arg := range c.Args[j:] {
+			if name, _, ok := strings.Cut(arg, "="); ok && name == "--key" {
+				arg = "--key=KEY"
+			} else if k > 0 && c.Args[j+k-1] == "--key" {
+				arg = "KEY"
 			}
+			line = append(line, shellWord(arg))
+		}
+		for k, arg := range c.Args[:j] {
+			if keyed && k < len(words) {
+				arg = strings.Trim(words[k], "[]")
+			}
+			line = append(line, shellWord(arg))
 		}
 		return Hint(err, "options go before the operands: %s", strings.Join(line, " "))
 	}
 	return err
 }
+
+// Hinted tells whether err has a hint already.
+func Hinted(err error) bool { return errors.As(err, new(*hintError)) }
 
 func looksLikeOption(arg string) bool { return len(arg) > 1 && arg[0] == '-' && arg != "--" }
 

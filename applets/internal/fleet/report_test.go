@@ -15,6 +15,9 @@ func TestReport(t *testing.T) {
 	if err := r.openJoblog(path); err != nil {
 		t.Fatal(err)
 	}
+	if err := r.beginJoblog(); err != nil {
+		t.Fatal(err)
+	}
 	start := time.UnixMilli(1234567)
 	for _, w := range []row{
 		{Name: "b", Daemon: "b", Host: "h", Status: "SIGKILL", Code: 137, Signal: "KILL", Start: start, Seconds: 1.5, Messages: 2, Bytes: 10, Left: 1, seq: 2},

@@ -255,6 +255,17 @@ func Key(c *cli.Call, operand string) (secret.Key, error) {
 	return key, err
 }
 
+// Misplaced is err of the address behind a KEY, which is called address. Where a port stands before the last
+// of the operands, that one may be the key, and is not shown.
+func Misplaced(err error, operands []string, address string) error {
+	for _, word := range operands[:len(operands)-1] {
+		if _, no := strconv.ParseUint(word, 10, 16); no == nil {
+			return cli.Usagef("%s: no address; KEY comes first", address)
+		}
+	}
+	return err
+}
+
 // Keys is the part of a man page that says how a KEY may be given.
 const Keys = `
 KEY is the text itself, @FILE (its first line; the file must be closed to others, or
