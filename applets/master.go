@@ -77,6 +77,7 @@ sockbox master --only 'vm*' --restart on-failure @/tmp/key 127.0.0.1 9999 /tmp/d
 		fs.BoolVar(&m.json, "json", false, "report in objects, one a line, and a last one with the sums")
 		fs.StringVar(&m.joblog, "joblog", "", "write a line for each daemon that has ended to `FILE`")
 		fs.CountVarP(&m.verbose, "verbose", "v", "tell what is left out, and of links that break")
+		m.flags = fs
 		m.Declare(fs)
 		return m.run
 	},
@@ -84,6 +85,7 @@ sockbox master --only 'vm*' --restart on-failure @/tmp/key 127.0.0.1 9999 /tmp/d
 
 type master struct {
 	options.Ports
+	flags                                        *pflag.FlagSet
 	only                                         []string
 	restart, stderr, host, joblog                string
 	watch, pty, plain, json                      bool
@@ -99,6 +101,9 @@ func (m *master) run(ctx context.Context, c *cli.Call) error {
 	}
 	args, err := c.Operands(words...)
 	if err != nil {
+		return err
+	}
+	if err := options.Sizes(m.flags, &m.capacity, &m.maxMessage); err != nil {
 		return err
 	}
 	last := len(args) - 1
@@ -125,8 +130,6 @@ func (m *master) run(ctx context.Context, c *cli.Call) error {
 		return cli.Usagef("--plain: %s: the clear lines need a host", o.Addr)
 	case m.plain && m.stderr == "forward":
 		return cli.Usagef("--stderr forward does not go with --plain")
-	case m.capacity < 4<<10 || m.maxMessage < 1 || m.maxMessage > m.capacity:
-		return cli.Usagef("--capacity is at least 4K, and --max-message at most that")
 	case m.resume <= 0:
 		return cli.Usagef("--resume-timeout: some time is needed")
 	}
@@ -191,6 +194,8 @@ func (m *master) run(ctx context.Context, c *cli.Call) error {
 		return cli.Hint(err, "what listens there is no pool, or one that takes clear lines only (--plain)")
 	case errors.Is(err, secret.ErrUnproven):
 		return cli.Hint(err, "the pool there may not let this host in (--allow)")
+	case errors.Is(err, fleet.ErrUnanswered):
+		return cli.Hint(err, "a pool takes clear lines from its own machine only, unless it has --plain")
 	case sock.Refused(err):
 		return cli.Hint(err, "start one there with 'sockbox pool KEY PORT'")
 	}

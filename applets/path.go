@@ -80,7 +80,7 @@ func path(_ context.Context, c *cli.Call) error {
 	defer b.Close()
 	path, err := b.FIFO()
 	if errors.Is(err, buffer.ErrNoFIFO) {
-		return cli.Hint(err, "bind it with --fifo")
+		return cli.Hint(err, "bind it with --fifo; the inputs of a pool have none")
 	}
 	if err != nil {
 		return err

@@ -75,6 +75,7 @@ sockbox pool --bind 127.0.0.1 --discard somekey123 9999`,
 		fs.BoolVar(&p.json, "json", false, "report in objects, one a line, and a last one with the sums")
 		fs.StringVar(&p.joblog, "joblog", "", "write a line for each daemon that has ended to `FILE`")
 		fs.CountVarP(&p.verbose, "verbose", "v", "tell who connects, and of links that break")
+		p.flags = fs
 		p.Declare(fs)
 		return p.run
 	},
@@ -82,6 +83,7 @@ sockbox pool --bind 127.0.0.1 --discard somekey123 9999`,
 
 type pool struct {
 	options.Listener
+	flags                                         *pflag.FlagSet
 	dataPorts, joblog                             string
 	singlePort, keep, print, discard, plain, json bool
 	printPort                                     bool
@@ -96,6 +98,9 @@ func (p *pool) run(ctx context.Context, c *cli.Call) error {
 		if len(c.Args) > 2 && !cli.Hinted(err) {
 			err = cli.Hint(err, "was master meant? It runs the daemons: sockbox master KEY HOST PORT DIR")
 		}
+		return err
+	}
+	if err := options.Sizes(p.flags, &p.capacity, &p.maxMessage); err != nil {
 		return err
 	}
 	o := fleet.PoolOptions{
@@ -124,8 +129,6 @@ func (p *pool) run(ctx context.Context, c *cli.Call) error {
 		return cli.Usagef("--single-port and --data-ports exclude each other")
 	case p.printPort && o.Addr.Net != "tcp":
 		return cli.Usagef("--print-port: %s has no port", o.Addr)
-	case p.capacity < 4<<10 || p.maxMessage < 1 || p.maxMessage > p.capacity:
-		return cli.Usagef("--capacity is at least 4K, and --max-message at most that")
 	case p.resume <= 0:
 		return cli.Usagef("--resume-timeout: some time is needed")
 	}

@@ -97,6 +97,12 @@ func (d *daemon) run() {
 			d.outcome.Code = 1
 		}
 	}
+	switch cause := context.Cause(d.ctx); {
+	case cause == errFileGone:
+		d.outcome.Stopped = "removed" // which is no failure
+	case cause == errStopped && d.outcome.status() == "SIGTERM":
+		d.outcome.Stopped = "stopped"
+	}
 	d.m.pool.done(d)
 	d.m.addRow(d, d.queue.Left())
 	defer d.stop(nil)
@@ -374,17 +380,10 @@ func (d *daemon) row(left int) row {
 	if name == "" {
 		name = d.file
 	}
-	w := row{
+	return row{
 		Name: name, Daemon: d.file, Host: d.m.Addr.String(), Status: d.outcome.status(), Code: d.outcome.Code, Signal: d.outcome.Signal,
 		Start: d.began, Seconds: d.outcome.Seconds, Messages: c.Out, Bytes: c.OutBytes, Restarts: d.outcome.Restarts, Left: left, seq: d.seq,
 	}
-	switch {
-	case context.Cause(d.ctx) == errFileGone:
-		w.Status = "removed" // which is no failure
-	case context.Cause(d.ctx) == errStopped && w.Status == "SIGTERM":
-		w.Status = "stopped"
-	}
-	return w
 }
 
 // closed is the pool's word that it takes nothing more from one daemon.

@@ -71,6 +71,9 @@ const (
 	StderrDiscard
 )
 
+// ErrUnanswered says that the other side closed the connection and did not answer a clear line.
+var ErrUnanswered = errors.New("the connection was closed without an answer")
+
 // A HereError is about what is on this side: the directory, or the joblog.
 type HereError struct{ error }
 

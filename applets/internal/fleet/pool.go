@@ -420,6 +420,7 @@ type session struct {
 	grants map[int]*input // by the number of the request
 	over   bool
 	outage *time.Timer
+	told   map[string]string // why daemons were refused that have been told of
 
 	requests sync.Mutex // one at a time, though they come over two connections
 }
@@ -505,6 +506,20 @@ func (s *session) leave(t *talk, err error) {
 	})
 }
 
+// refuse tells that a daemon is refused, once: a master may ask again every other second.
+func (s *session) refuse(daemon string, why error) {
+	s.p.mu.Lock()
+	again := s.told[daemon] == why.Error()
+	if s.told == nil || len(s.told) == maxRows {
+		s.told = map[string]string{}
+	}
+	s.told[daemon] = why.Error()
+	s.p.mu.Unlock()
+	if !again {
+		s.p.log("%s: %s: %v", s.host, shown(daemon, maxDaemon), why)
+	}
+}
+
 func (s *session) answer(t *talk, m message) error {
 	p := s.p
 	switch m.Type {
@@ -518,7 +533,7 @@ func (s *session) answer(t *talk, m message) error {
 	case "request":
 		in, err := s.request(m)
 		if err != nil {
-			p.log("%s: %s: %v", s.host, shown(m.Daemon, maxDaemon), err)
+			s.refuse(m.Daemon, err)
 			return t.say(message{Type: "refuse", ID: m.ID, Why: err.Error()})
 		}
 		return t.say(message{Type: "grant", ID: m.ID, Name: in.name, Port: in.port(), Max: p.longest(), Ticket: &in.ticket})

@@ -362,6 +362,9 @@ func (p *plainPool) request(daemons []*daemon, answered func(*daemon, error)) er
 			if answer+"\n" == secret.RefusedLine {
 				return fmt.Errorf("%s: %w", p.m.Addr, secret.ErrRefused)
 			}
+			if answer == "" {
+				return fmt.Errorf("%s: %w", p.m.Addr, ErrUnanswered)
+			}
 			return fmt.Errorf("%s: an answer that is no port: %q", p.m.Addr, answer)
 		}
 		d.name = d.file

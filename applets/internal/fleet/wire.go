@@ -69,12 +69,15 @@ type outcome struct {
 	Failure  string  `json:"failure,omitempty"`
 	Seconds  float64 `json:"seconds"`
 	Restarts int     `json:"restarts"`
-	Lost     bool    `json:"lost,omitempty"` // not all that it printed was delivered
+	Lost     bool    `json:"lost,omitempty"`    // not all that it printed was delivered
+	Stopped  string  `json:"stopped,omitempty"` // in which case it was: "removed", with its file, or "stopped", with the master
 }
 
 // status is the outcome in one word, or some.
 func (o *outcome) status() string {
 	switch {
+	case o.Stopped != "":
+		return o.Stopped
 	case o.Failure != "":
 		return o.Failure
 	case o.Signal != "":

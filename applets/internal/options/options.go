@@ -119,6 +119,24 @@ func (b *Binding) Secure(c *cli.Call, o *bind.Options) (err error) {
 	return err
 }
 
+// Sizes checks --capacity and --max-message. Where the first alone was given, the second is at most as much.
+func Sizes(fs *pflag.FlagSet, capacity, longest *int64) error {
+	const least, most = 4 << 10, 1 << 40
+	if *capacity < least || *capacity > most {
+		return cli.Usagef("--capacity: %d bytes: at least 4K and at most 1024G are needed", *capacity)
+	}
+	if *longest < 1 {
+		return cli.Usagef("--max-message: a message has at least 1 byte")
+	}
+	if *longest > *capacity {
+		if fs.Changed("max-message") {
+			return cli.Usagef("--max-message: %d bytes are more than the capacity, %d", *longest, *capacity)
+		}
+		*longest = *capacity
+	}
+	return nil
+}
+
 // Options returns the checked values for a buffer called name at a.
 func (b *Binding) Options(name string, a sock.Addr) (bind.Options, error) {
 	o := bind.Options{
@@ -127,18 +145,8 @@ func (b *Binding) Options(name string, a sock.Addr) (bind.Options, error) {
 	if err := buffer.CheckName(name); err != nil {
 		return o, cli.Usage(err)
 	}
-	const least, most = 4 << 10, 1 << 40
-	if b.capacity < least || b.capacity > most {
-		return o, cli.Usagef("--capacity: %d bytes: at least 4K and at most 1024G are needed", b.capacity)
-	}
-	if b.max < 1 {
-		return o, cli.Usagef("--max-message: a message has at least 1 byte")
-	}
-	if b.max > b.capacity {
-		if b.fs.Changed("max-message") {
-			return o, cli.Usagef("--max-message: %d bytes are more than the capacity, %d", b.max, b.capacity)
-		}
-		b.max = b.capacity
+	if err := Sizes(b.fs, &b.capacity, &b.max); err != nil {
+		return o, err
 	}
 	if b.frame == "" {
 		b.frame = "line"

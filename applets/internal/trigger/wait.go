@@ -113,13 +113,14 @@ func (w *waiter) listen(ctx context.Context) (net.Listener, error) {
 }
 
 func (w *waiter) timedOut() error {
-	switch {
-	case w.wrong > 0:
-		return fmt.Errorf("%w; the last of %d that had another key was %s", ErrTimeout, w.wrong, w.wrongBy)
-	case w.Count > 1:
-		return fmt.Errorf("%w; %d of %d have come", ErrTimeout, w.taken, w.Count)
+	err := ErrTimeout
+	if w.Count > 1 {
+		err = fmt.Errorf("%w; %d of %d have come", err, w.taken, w.Count)
 	}
-	return ErrTimeout
+	if w.wrong > 0 {
+		err = fmt.Errorf("%w; the last of %d that had another key was %s", err, w.wrong, w.wrongBy)
+	}
+	return err
 }
 
 func (w *waiter) refuse(peer net.Addr, err error) {
