@@ -133,7 +133,7 @@ func (p *pinging) run(ctx context.Context, c *cli.Call) error {
 	if p.fs.Changed("buffer") {
 		return p.serve(ctx, c)
 	}
-	asker := life.CatchAndRaise(ctx) // and it is not raised: the summary is what people want then
+	asker := life.CatchAndReport(ctx) // and it is not raised: the summary is what people want then
 	ctx = asker.Context()
 	s, err := p.open(ctx, c)
 	if err != nil {

@@ -15,29 +15,49 @@ import (
 type Asker struct {
 	ctx context.Context
 	got atomic.Int64
+
+	ignored bool // INT was, and is caught all the same
 }
 
 // CatchAndRaise makes INT, TERM and HUP end the context that it returns in an Asker. What was
 // inherited as ignored stays ignored. A second signal ends the process on the spot.
 func CatchAndRaise(ctx context.Context) *Asker {
-	var catch []os.Signal
+	return catchAndRaise(ctx, false)
+}
+
+// CatchAndReport is CatchAndRaise for who has a last word to say: INT asks for it though it may have been
+// inherited as ignored, as it is by what a shell starts with "&".
+func CatchAndReport(ctx context.Context) *Asker {
+	return catchAndRaise(ctx, true)
+}
+
+func catchAndRaise(ctx context.Context, always bool) *Asker {
+	var catch, reset []os.Signal
 	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
-		if !signal.Ignored(sig) {
+		ignored := signal.Ignored(sig)
+		if !ignored || always && sig == syscall.SIGINT {
 			catch = append(catch, sig)
+		}
+		if !ignored {
+			reset = append(reset, sig)
 		}
 	}
 	if len(catch) == 0 { // Notify would take that for all of them
 		return &Asker{ctx: ctx}
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	a := &Asker{ctx: ctx}
+	a := &Asker{ctx: ctx, ignored: len(catch) > len(reset)}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, catch...)
 	go func() {
 		sig := (<-signals).(syscall.Signal)
-		signal.Reset(catch...)
+		if len(reset) > 0 {
+			signal.Reset(reset...)
+		}
 		a.got.Store(int64(sig))
 		cancel()
+		sig = (<-signals).(syscall.Signal) // one that Reset would have ignored
+		os.Exit(128 + int(sig))
 	}()
 	return a
 }
@@ -51,8 +71,10 @@ func (a *Asker) Raise() {
 	if sig == 0 {
 		return
 	}
-	syscall.Kill(os.Getpid(), sig)
-	time.Sleep(time.Second) // the signal may be handled by another thread, some time later
+	if sig != syscall.SIGINT || !a.ignored {
+		syscall.Kill(os.Getpid(), sig)
+		time.Sleep(time.Second) // the signal may be handled by another thread, some time later
+	}
 	os.Exit(128 + int(sig))
 }
 
