@@ -2,6 +2,7 @@ package applets
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,8 +70,9 @@ nothing more to ask, as soon as all is read. Of a full buffer the oldest results
 dropped, and counted. Its statuses are those of bind-input.
 
 INT, TERM and HUP end it; the summary is printed, and the status is as if it had come to
-its end by itself. --json prints an object a line: reply, duplicate, lost and error as
-they come, then a summary for each host, and a total. The names of its fields are stable.`,
+its end by itself. --json prints an object a line: unresolved for
+a host without an address; reply, duplicate, lost and error as they come; then a summary for
+each host, and a total. The names of its fields are stable.`,
 	Example: `
 sockbox ping -c 3 127.0.0.1
 sockbox ping -c 2 -i 0.2 -q 127.0.0.1 127.0.0.2
@@ -138,10 +140,10 @@ func (p *pinging) run(ctx context.Context, c *cli.Call) error {
 	s, err := p.open(ctx, c)
 	if err != nil {
 		asker.Raise() // before the first request there is no summary
+	}
+	if s == nil {
 		return err
 	}
-	defer s.pinger.Close()
-
 	out := bufio.NewWriterSize(c.Stdout, 32<<10)
 	terminal := cli.IsTerminal(c.Stdout)
 	s.report.Draw, s.report.More = terminal, p.more || terminal
@@ -149,6 +151,11 @@ func (p *pinging) run(ctx context.Context, c *cli.Call) error {
 		out.Write(line)
 		out.WriteByte('\n')
 	}
+	if err != nil {
+		s.report.Miss()
+		return cmp.Or(out.Flush(), err)
+	}
+	defer s.pinger.Close()
 	err = s.ping(ctx, out.Flush)
 	if err == nil {
 		err = out.Flush()
@@ -215,13 +222,13 @@ func (p *pinging) check(c *cli.Call) error {
 
 // A session is one ping at work.
 type session struct {
-	pinger     *icmp.Pinger
-	report     *icmp.Reporter
-	call       *cli.Call
-	unresolved bool
+	pinger *icmp.Pinger
+	report *icmp.Reporter
+	call   *cli.Call
 }
 
-// open finds the addresses and opens the sockets.
+// open finds the addresses and opens the sockets. With the error that no host has an address there is a
+// session, which can tell programs so.
 func (p *pinging) open(ctx context.Context, c *cli.Call) (*session, error) {
 	o := icmp.Options{
 		Count: p.count, Interval: p.interval, Timeout: p.timeout, Rate: p.rate,
@@ -246,15 +253,17 @@ func (p *pinging) open(ctx context.Context, c *cli.Call) (*session, error) {
 	s := &session{call: c, report: &icmp.Reporter{
 		Quiet: p.quiet, Unix: p.unix, Stamps: p.stamps, Bell: p.audible, Numeric: p.numeric, More: p.more,
 	}}
+	if p.json {
+		s.report.Style = icmp.JSON
+	}
 	var err error
-	var failed []error
-	if o.Targets, failed, err = p.targets(ctx, c, o.Source); err != nil {
+	if o.Targets, s.report.Missing, err = p.targets(ctx, c, o.Source); err != nil {
 		return nil, err
 	}
+	failed := s.report.Missing
 	for i, err := range failed {
-		s.unresolved = true
 		if len(o.Targets) == 0 && i == len(failed)-1 {
-			return nil, cli.Exit(2, err)
+			return s, cli.Exit(2, err)
 		}
 		c.Tell("%v", err)
 	}
@@ -279,7 +288,6 @@ func (p *pinging) open(ctx context.Context, c *cli.Call) (*session, error) {
 	}
 	switch {
 	case p.json:
-		s.report.Style = icmp.JSON
 	case o.Goal == icmp.Alive:
 		s.report.Style = icmp.Liveness
 	case many:
@@ -307,7 +315,7 @@ func refused(err error) error {
 }
 
 // targets returns the hosts that are to be asked, and an error for each that has no address.
-func (p *pinging) targets(ctx context.Context, c *cli.Call, source netip.Addr) ([]icmp.Target, []error, error) {
+func (p *pinging) targets(ctx context.Context, c *cli.Call, source netip.Addr) ([]icmp.Target, []*icmp.Unresolved, error) {
 	names := c.Args
 	if p.file != "" {
 		in := c.Stdin
@@ -368,7 +376,7 @@ func (s *session) ping(ctx context.Context, flush func() error) error {
 // status is ping's own: 0, 1 or 2.
 func (s *session) status() error {
 	switch {
-	case s.unresolved:
+	case len(s.report.Missing) > 0:
 		return cli.Exit(2, nil)
 	case !s.pinger.Reached():
 		return cli.Exit(1, nil)
@@ -381,8 +389,11 @@ func (p *pinging) serve(ctx context.Context, c *cli.Call) error {
 	var s *session
 	feed := bind.Feed{
 		Endpoint: p.endpoint(c),
-		Open: func(ctx context.Context) (err error) {
-			s, err = p.open(ctx, c)
+		Open: func(ctx context.Context) error {
+			opened, err := p.open(ctx, c)
+			if err == nil {
+				s = opened
+			}
 			return err
 		},
 		Close: func() {

@@ -33,6 +33,8 @@ type Reporter struct {
 	More    bool // percentiles and jitter
 	Draw    bool // and a histogram, for people
 
+	Missing []*Unresolved // hosts that cannot be asked; of interest to programs only
+
 	Emit func(line []byte, about netip.Addr)
 
 	p     *Pinger
@@ -40,9 +42,23 @@ type Reporter struct {
 	line  []byte
 }
 
+// Miss tells programs which hosts cannot be asked. Begin does, where there are others.
+func (r *Reporter) Miss() {
+	if r.Style != JSON {
+		return
+	}
+	for _, u := range r.Missing {
+		b := beginObject(r.line[:0], "unresolved", time.Now(), u.Name)
+		why, _ := json.Marshal(u.Err.Error())
+		r.line = append(append(append(b, `,"error":`...), why...), '}')
+		r.Emit(r.line, netip.Addr{})
+	}
+}
+
 // Begin says what is about to happen.
 func (r *Reporter) Begin(p *Pinger) {
 	r.p = p
+	r.Miss()
 	for _, h := range p.Hosts {
 		r.width = max(r.width, len(r.name(h)))
 	}
@@ -406,12 +422,16 @@ func number64(b []byte, key string, n int) []byte {
 
 // begin begins an object about h.
 func begin(b []byte, event string, at time.Time, h *Host) []byte {
+	b = append(beginObject(b, event, at, h.Name), `,"addr":"`...)
+	return append(h.Addr.AppendTo(b), '"')
+}
+
+func beginObject(b []byte, event string, at time.Time, host string) []byte {
 	b = append(append(b, `{"event":"`...), event...)
 	b = at.UTC().AppendFormat(append(b, `","time":"`...), "2006-01-02T15:04:05.000000Z")
 	b = append(b, `","host":`...)
-	name, _ := json.Marshal(h.Name)
-	b = append(append(b, name...), `,"addr":"`...)
-	return append(h.Addr.AppendTo(b), '"')
+	name, _ := json.Marshal(host)
+	return append(b, name...)
 }
 
 func appendEvent(b []byte, e *Event) []byte {
@@ -482,7 +502,7 @@ func (r *Reporter) total() {
 	b := r.p.Ended.UTC().AppendFormat(append(r.line[:0], `{"event":"total","time":"`...), "2006-01-02T15:04:05.000000Z")
 	kind, _ := json.Marshal(r.p.Describe())
 	b = append(append(b, `","via":`...), kind...)
-	b = number64(b, "hosts", len(r.p.Hosts))
+	b = number64(b, "hosts", len(r.p.Hosts)+len(r.Missing))
 	b = number64(b, "up", up)
 	b = number64(b, "strays", r.p.Strays)
 	b = number64(b, "dropped", r.p.Dropped)

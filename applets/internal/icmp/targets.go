@@ -99,6 +99,15 @@ func ParseRange(s string) ([]Target, error) {
 	}
 }
 
+// Unresolved is the error of a host that has no address to be asked at.
+type Unresolved struct {
+	Name string
+	Err  error
+}
+
+func (u *Unresolved) Error() string { return u.Name + ": " + u.Err.Error() }
+func (u *Unresolved) Unwrap() error { return u.Err }
+
 // A Resolver turns names into addresses.
 type Resolver struct {
 	Network string // ip, ip4 or ip6
@@ -107,7 +116,7 @@ type Resolver struct {
 
 // Resolve returns the targets of the names that have one, in their order, and an error for each of
 // the others. Many names are asked for at once.
-func (r *Resolver) Resolve(ctx context.Context, names []string) ([]Target, []error) {
+func (r *Resolver) Resolve(ctx context.Context, names []string) ([]Target, []*Unresolved) {
 	const atOnce = 32
 	targets := make([]Target, len(names))
 	errs := make([]error, len(names))
@@ -115,7 +124,7 @@ func (r *Resolver) Resolve(ctx context.Context, names []string) ([]Target, []err
 	slots := make(chan struct{}, atOnce)
 	for i, name := range names {
 		if a, err := literal(name); err == nil {
-			targets[i], errs[i] = Target{name, a}, r.fits(name, a)
+			targets[i], errs[i] = Target{name, a}, r.fits(a)
 			continue
 		}
 		slots <- struct{}{}
@@ -128,10 +137,10 @@ func (r *Resolver) Resolve(ctx context.Context, names []string) ([]Target, []err
 	}
 	group.Wait()
 	var good []Target
-	var bad []error
+	var bad []*Unresolved
 	for i := range names {
 		if errs[i] != nil {
-			bad = append(bad, errs[i])
+			bad = append(bad, &Unresolved{names[i], errs[i]})
 		} else {
 			good = append(good, targets[i])
 		}
@@ -188,12 +197,12 @@ func short(s string) (netip.Addr, error) {
 	return netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)}), nil
 }
 
-func (r *Resolver) fits(name string, a netip.Addr) error {
+func (r *Resolver) fits(a netip.Addr) error {
 	switch {
 	case r.Network == "ip4" && !a.Is4():
-		return fmt.Errorf("%s: not an IPv4 address", name)
+		return errors.New("not an IPv4 address")
 	case r.Network == "ip6" && !a.Is6():
-		return fmt.Errorf("%s: not an IPv6 address", name)
+		return errors.New("not an IPv6 address")
 	}
 	return nil
 }
@@ -217,6 +226,6 @@ func (r *Resolver) lookup(ctx context.Context, name string) (netip.Addr, error) 
 		if err == nil {
 			err = errors.New("no address")
 		}
-		return netip.Addr{}, fmt.Errorf("%s: %w", name, sock.Reason(err))
+		return netip.Addr{}, sock.Reason(err)
 	}
 }
