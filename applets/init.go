@@ -1,6 +1,7 @@
 package applets
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"os"
@@ -47,7 +48,8 @@ function "exec": it would be an error in some, and in the others "exec 3<file"
 would not last. Where sh is a ksh or zsh, it is treated like ksh.
 
 The links are in libexec/sockbox of the prefix that sockbox is installed in, or
-else in $XDG_CACHE_HOME/sockbox/bin (~/.cache/sockbox/bin), which is made. The
+else in $XDG_CACHE_HOME/sockbox/bin (~/.cache/sockbox/bin), which is made; where that
+cannot be, the code that is printed is "false", so that the eval fails too. The
 folder comes last in PATH: "ping", "command write" and what else the system has
 stay the system's; what it has not is ours.
 
@@ -65,9 +67,18 @@ echo 'eval "$(sockbox init bash)"' >/tmp/env.bash && BASH_ENV=/tmp/env.bash bash
 }
 
 func initialize(_ context.Context, c *cli.Call) error {
+	code, err := initCode(c)
+	if err != nil {
+		code = "false\n" // or eval "$(sockbox init bash)" would have succeeded
+	}
+	_, writeErr := io.WriteString(c.Stdout, code)
+	return cmp.Or(err, writeErr)
+}
+
+func initCode(c *cli.Call) (string, error) {
 	shell, err := c.One("SHELL")
 	if err != nil {
-		return err
+		return "", err
 	}
 	define, builtin := [2]string{"function read", "function write"}, "builtin" // no alias is looked for after "function"
 	quote := quotePOSIX
@@ -86,19 +97,18 @@ func initialize(_ context.Context, c *cli.Call) error {
 		quote = quoteFish
 		code = initFish
 	default:
-		return cli.Usagef("%q is not a shell that is known here: bash, zsh, sh, fish or ksh", shell)
+		return "", cli.Usagef("%q is not a shell that is known here: bash, zsh, sh, fish or ksh", shell)
 	}
 	home, err := c.Home()
 	if err != nil {
-		return err
+		return "", err
 	}
-	_, err = io.WriteString(c.Stdout, strings.NewReplacer(
+	return strings.NewReplacer(
 		"SHELL", shell, "LINKS", quote(home.Links), "PROGRAM", quote(home.Program),
 		"DEFINE_READ", define[0], "DEFINE_WRITE", define[1], "BUILTIN", builtin,
 		// As buffer.DirPath finds it, at each call: a script may change the variables.
 		"RUNDIR", "${SOCKBOX_DIR:-${XDG_RUNTIME_DIR:-/tmp/sockbox-"+strconv.Itoa(os.Getuid())+"}${XDG_RUNTIME_DIR:+/sockbox}}",
-	).Replace("# sockbox init SHELL: what it does is in sockbox-init(1).\n"+code))
-	return err
+	).Replace("# sockbox init SHELL: what it does is in sockbox-init(1).\n" + code), nil
 }
 
 func quotePOSIX(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

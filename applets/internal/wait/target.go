@@ -191,6 +191,8 @@ func (s *scout) buffer(ctx context.Context) (bool, string) {
 		return false, strings.TrimPrefix(err.Error(), s.name+": ")
 	}
 	defer c.Close()
+	ctx, cancel := context.WithTimeout(ctx, s.wait)
+	defer cancel()
 	defer context.AfterFunc(ctx, c.Close)() // it ends an answer that is waited for
 	stat, err := c.Stat()
 	switch {
