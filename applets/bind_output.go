@@ -34,7 +34,8 @@ buffer there makes this one wait. "write --flush", "close" and a signal then wai
 for the other buffer too. What is in a buffer is in memory: a message that a
 bind-input had when it was killed is gone. With --key the link is encrypted, and
 both ends prove that they have the same KEY, in the forms that trigger-wait takes;
-it is not sent. An input that refuses the key ends the output.
+it is not sent. An input that refuses the key ends the output. That there is one, and
+that it takes links, is seen before bind-output returns, unless it is to --retry.
 
 In place of HOST PORT any endpoint may stand: HOST:PORT, udp://HOST:PORT,
 unix:/PATH, unix:@NAME (abstract), fifo:/PATH or fd:N (a connection, a listening

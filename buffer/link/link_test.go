@@ -81,6 +81,11 @@ func TestBoundaries(t *testing.T) {
 			}
 			put(t, qa, sent...)
 			qa.Close()
+			if from == to { // it makes no difference
+				if err := out.Greet(t.Context(), a); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if err := out.Run(t.Context(), a); err != nil {
 				t.Fatal(err)
 			}
@@ -310,6 +315,13 @@ func TestDead(t *testing.T) {
 		a, b = net.Pipe()
 		go io.Copy(io.Discard, b)
 		err = NewOutbox(q, OutboxOptions{}).Run(t.Context(), a)
+		if d := time.Since(began); err != errGreet || d != greetTime {
+			t.Error(err, d)
+		}
+		began = time.Now()
+		a, b = net.Pipe()
+		go io.Copy(io.Discard, b)
+		err = NewOutbox(q, OutboxOptions{}).Greet(t.Context(), a)
 		if d := time.Since(began); err != errGreet || d != greetTime {
 			t.Error(err, d)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -36,6 +37,9 @@ type Outbox struct {
 	ended  bool            // the queue is closed and all of it was taken
 	moved  chan struct{}   // the window is no more what it was
 	beat   chan struct{}   // there is something to say besides messages
+
+	met  net.Conn // whose peer Greet has met
+	rest []byte   // what it said behind its welcome
 }
 
 // outs are where bundles are made into frames. There may be hundreds of outboxes, of which few have
@@ -86,9 +90,10 @@ func (o *Outbox) Run(ctx context.Context, conn net.Conn) error {
 	defer conn.Close()
 	defer stop()
 
-	o.mu.Lock()
-	hello := o.s.connect(time.Now())
-	o.mu.Unlock()
+	var hello []byte
+	if o.met != conn {
+		hello = o.hello()
+	}
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel(nil)
@@ -100,13 +105,15 @@ func (o *Outbox) Run(ctx context.Context, conn net.Conn) error {
 		poke(o.beat)
 		return again, err
 	})()
-	if _, err := conn.Write(hello); err != nil {
-		return because(ctx, err)
+	if len(hello) > 0 {
+		if _, err := conn.Write(hello); err != nil {
+			return because(ctx, err)
+		}
 	}
 	group.Go(func() { say(ctx, cancel, o.beat, func() error { return o.say(conn) }) })
 	group.Go(func() {
 		defer close(heard)
-		cancel(o.hear(conn))
+		cancel(o.hear(conn, false))
 	})
 	err := o.write(ctx, conn)
 	if err == nil {
@@ -122,6 +129,38 @@ func (o *Outbox) Run(ctx context.Context, conn net.Conn) error {
 		}
 	}
 	return because(ctx, err)
+}
+
+// Greet has the peer at the other end of conn say that it is one, and does no more. Run, when it is called
+// next and with that connection, goes on there. With an error conn has been closed.
+func (o *Outbox) Greet(ctx context.Context, conn net.Conn) error {
+	conn.SetDeadline(time.Now().Add(greetTime))
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	_, err := conn.Write(o.hello())
+	if err == nil {
+		err = o.hear(conn, true)
+	}
+	switch {
+	case !stop():
+		err = context.Cause(ctx)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = errGreet
+	}
+	if err != nil {
+		conn.Close()
+		return err
+	}
+	conn.SetDeadline(time.Time{})
+	o.met = conn
+	return nil
+}
+
+// hello begins a connection.
+func (o *Outbox) hello() []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.met, o.rest = nil, nil
+	return o.s.connect(time.Now())
 }
 
 // because returns why ctx has ended, if it has, and not what that has led to.
@@ -271,10 +310,10 @@ func (o *Outbox) greeted() bool {
 	return o.s.greeted
 }
 
-// hear takes in what the peer says, until it says no more.
-func (o *Outbox) hear(conn net.Conn) error {
+// hear takes in what the peer says, until it says no more; with welcome, until it has said that.
+func (o *Outbox) hear(conn net.Conn, welcome bool) error {
 	buf := make([]byte, maxSmall)
-	fill := 0
+	fill := copy(buf, o.rest)
 	for {
 		n, err := conn.Read(buf[fill:])
 		if fill += n; n > 0 {
@@ -283,6 +322,10 @@ func (o *Outbox) hear(conn net.Conn) error {
 				return e
 			}
 			fill = copy(buf, buf[used:fill])
+		}
+		if welcome && o.greeted() {
+			o.rest = buf[:fill]
+			return nil
 		}
 		if err == io.EOF && !o.greeted() {
 			return errDeaf

@@ -84,6 +84,9 @@ func (out *output) open(ctx context.Context, d *daemon) error {
 		return out.inherit()
 	}
 	p, err := out.dial(ctx)
+	if l, ok := p.(*linkedPeer); ok && err == nil && !out.Retry {
+		err = sock.About(out.Addr, out.outbox.Greet(ctx, l.conn))
+	}
 	if err != nil && out.Retry && !sock.Unresolved(err) && !errors.Is(err, secret.ErrRefused) {
 		d.log("%v; trying again", err)
 		return nil
