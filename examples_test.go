@@ -180,6 +180,10 @@ func (s *stage) prepare(applet string) error {
 		if strings.Contains(s.line, "--listen") {
 			return nil
 		}
+		if strings.Contains(s.line, "--link") {
+			s.run("bash", "bind-input --bind 127.0.0.1 there "+s.ports["9999"])
+			return nil
+		}
 		packets, err := net.ListenPacket("udp", "127.0.0.1:"+s.ports["8125"])
 		if err != nil {
 			return err
