@@ -31,13 +31,12 @@ const (
 // An entry is a file that is open, with what there is to say of it. It does not change but for what
 // is compressed later, and is closed when the last who holds it lets go.
 type entry struct {
-	s        *site
-	name     string // below the root
-	media    string
-	stamp    stamp
-	modified time.Time
-	vary     bool // there may be other encodings
-	gzips    bool // is compressed when it is asked for so
+	s     *site
+	name  string // below the root
+	media string
+	stamp stamp
+	vary  bool // there may be other encodings
+	gzips bool // is compressed when it is asked for so
 
 	stays atomic.Bool // it does not get smaller
 
@@ -50,16 +49,17 @@ type entry struct {
 
 // A variant is a representation of a file: as it is, or compressed.
 type variant struct {
-	file   *os.File // nil: all is in body
-	fd     int
-	body   []byte
-	size   int64     // -1: not known beforehand
-	mtime  time.Time // of a file of its own, that was compressed beforehand
-	etag   string
-	common []Field // what a 304 has too
-	fields []Field // with what describes the content; without its length
-	head   []byte  // fields as they are sent
-	head3  []byte  // common as they are sent
+	file     *os.File // nil: all is in body, or made from the plain file as it is sent
+	fd       int
+	stamp    stamp // of file, or of the one it is made from
+	body     []byte
+	size     int64 // -1: not known beforehand
+	modified time.Time
+	etag     string
+	common   []Field // what a 304 has too
+	fields   []Field // with what describes the content; without its length
+	head     []byte  // fields as they are sent
+	head3    []byte  // common as they are sent
 }
 
 type cache struct {
@@ -86,9 +86,26 @@ func (c *cache) get(path []byte, now int64) *entry {
 	return nil
 }
 
+// fresh tells whether no file that e has open has changed.
 func (e *entry) fresh() bool {
-	now, ok := stampOf(e.variants[identity].Load().fd)
-	return ok && now == e.stamp
+	for i := range e.variants {
+		if v := e.variants[i].Load(); v != nil && v.file != nil {
+			if now, ok := stampOf(v.fd); !ok || now != v.stamp {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// young tells whether a file that e has open may have changed since without a difference in its times.
+func (e *entry) young(now int64) bool {
+	for i := range e.variants {
+		if v := e.variants[i].Load(); v != nil && v.file != nil && now-max(v.stamp.ctime, v.stamp.mtime) <= int64(youngFile) {
+			return true
+		}
+	}
+	return false
 }
 
 // put keeps e for path, and closes others where there are too many.
@@ -169,7 +186,7 @@ func (s *site) lookup(path string) (*entry, target, error) {
 	if err != nil {
 		return nil, t, err
 	}
-	if now-e.stamp.ctime > int64(youngFile) && now-e.stamp.mtime > int64(youngFile) {
+	if !e.young(now) {
 		s.cache.put(path, e)
 	}
 	return e, t, nil
@@ -208,11 +225,11 @@ func (s *site) same(e *entry) bool {
 		v := e.variants[enc].Load()
 		found := v != nil && v.file != nil
 		info, err := s.sibling(e, enc)
-		if (err == nil) != found || found && (info.Size() != v.size || !info.ModTime().Equal(v.mtime)) {
+		if (err == nil) != found || found && (info.Size() != v.size || info.ModTime().UnixNano() != v.stamp.mtime) {
 			return false
 		}
 	}
-	return true
+	return e.fresh()
 }
 
 var errChanging = errors.New("the file changes while it is read")
@@ -229,11 +246,11 @@ func (s *site) load(name string) (*entry, error) {
 	v := &variant{file: f, fd: descriptor(f)}
 	e.variants[identity].Store(v)
 	var ok bool
-	if e.stamp, ok = stampOf(v.fd); !ok {
+	if v.stamp, ok = stampOf(v.fd); !ok {
 		e.release()
 		return nil, os.ErrNotExist
 	}
-	e.modified = time.Unix(0, e.stamp.mtime)
+	e.stamp = v.stamp
 	if v.size = e.stamp.size; v.size <= smallFile {
 		v.body = make([]byte, v.size)
 		if n, err := f.ReadAt(v.body, 0); err != nil && (err != io.EOF || int64(n) < v.size) {
@@ -262,12 +279,19 @@ func (s *site) siblings(e *entry) {
 		if _, err := s.sibling(e, enc); err != nil {
 			continue
 		}
-		f, info, err := s.open(e.name + encodingEnds[enc])
+		f, _, err := s.open(e.name + encodingEnds[enc])
 		if err != nil {
 			continue
 		}
+		v := &variant{file: f, fd: descriptor(f)}
+		var ok bool
+		if v.stamp, ok = stampOf(v.fd); !ok {
+			f.Close()
+			continue
+		}
+		v.size = v.stamp.size
 		e.vary = true
-		e.variants[enc].Store(&variant{file: f, fd: descriptor(f), size: info.Size(), mtime: info.ModTime()})
+		e.variants[enc].Store(v)
 	}
 }
 
@@ -277,32 +301,41 @@ func (s *site) sibling(e *entry, enc encoding) (fs.FileInfo, error) {
 		return nil, fs.ErrNotExist
 	}
 	info, err := s.root().Lstat(e.name + encodingEnds[enc])
-	if err == nil && (!info.Mode().IsRegular() || info.ModTime().Before(e.modified)) {
+	if err == nil && (!info.Mode().IsRegular() || info.ModTime().UnixNano() < e.stamp.mtime) {
 		err = fs.ErrNotExist
 	}
 	return info, err
 }
 
-// etag names this content of this file. It is a strong one: it changes with every change that the
-// system's clock for files tells apart.
-func (e *entry) etag(enc encoding) string {
-	b := append(make([]byte, 0, 48), '"')
-	b = strconv.AppendUint(b, uint64(e.stamp.mtime), 36)
-	b = append(b, '-')
-	b = strconv.AppendUint(b, uint64(e.stamp.size), 36)
+// etag names the content of v. It is a strong one: it changes with every change that the system's clock
+// for files tells apart, of the plain file and of the one that was compressed beforehand.
+func (e *entry) etag(v *variant, enc encoding) string {
+	b := append(make([]byte, 0, 64), '"')
+	b = e.stamp.appendTag(b)
 	if enc != identity {
 		b = append(b, '-')
 		b = append(b, encodingNames[enc]...)
+		if v.file != nil {
+			b = append(b, '-')
+			b = v.stamp.appendTag(b)
+		}
 	}
 	return string(append(b, '"'))
+}
+
+func (s *stamp) appendTag(b []byte) []byte {
+	b = strconv.AppendUint(b, uint64(s.mtime), 36)
+	b = append(b, '-')
+	return strconv.AppendUint(b, uint64(s.size), 36)
 }
 
 // describe fills in what is said of v.
 func (e *entry) describe(v *variant, enc encoding) {
 	o := e.s.o
-	v.etag = e.etag(enc)
+	v.etag = e.etag(v, enc)
+	v.modified = time.Unix(0, v.stamp.mtime)
 	v.common = []Field{
-		{"Last-Modified", e.modified.UTC().Format(dateForm)},
+		{"Last-Modified", v.modified.UTC().Format(dateForm)},
 		{"ETag", v.etag},
 	}
 	if e.vary {
@@ -362,7 +395,7 @@ func (e *entry) compress() *variant {
 		return v
 	}
 	plain := e.variants[identity].Load()
-	v := &variant{size: -1}
+	v := &variant{stamp: e.stamp, size: -1}
 	if plain.size <= gzipMost {
 		var b bytes.Buffer
 		if _, err := squeeze(&b, e.reader(plain)); err != nil || int64(b.Len()) >= plain.size {
@@ -416,7 +449,7 @@ func (e *entry) answer(w *wish, head bool) answer {
 	v := e.pick(w.encodings)
 	a := answer{status: 200, v: v}
 	if w.ifMatch != "" || w.ifNoneMatch != "" || w.ifModified != "" || w.ifUnmodified != "" {
-		switch w.judge(v.etag, e.modified) {
+		switch w.judge(v.etag, v.modified) {
 		case notModified:
 			a.status = 304
 			return a
@@ -425,7 +458,7 @@ func (e *entry) answer(w *wish, head bool) answer {
 			return a
 		}
 	}
-	if w.ranges == "" || head || v.size < 0 || !w.partial(v.etag, e.modified) {
+	if w.ranges == "" || head || v.size < 0 || !w.partial(v.etag, v.modified) {
 		return a
 	}
 	parts, ok := parseRanges(w.ranges, v.size)
