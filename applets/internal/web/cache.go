@@ -323,6 +323,18 @@ func (e *entry) etag(v *variant, enc encoding) string {
 	return string(append(b, '"'))
 }
 
+// tags are those of all forms in which e can be had.
+func (e *entry) tags() (tags []string) {
+	for i := range e.variants {
+		if v := e.variants[i].Load(); v != nil {
+			tags = append(tags, v.etag)
+		} else if encoding(i) == gzipped && e.gzips {
+			tags = append(tags, e.etag(&variant{}, gzipped))
+		}
+	}
+	return tags
+}
+
 func (s *stamp) appendTag(b []byte) []byte {
 	b = strconv.AppendUint(b, uint64(s.mtime), 36)
 	b = append(b, '-')
