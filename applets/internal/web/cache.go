@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
+	"net/http"
 	"os"
 	"path"
 	"strconv"
@@ -56,10 +58,10 @@ type variant struct {
 	size     int64 // -1: not known beforehand
 	modified time.Time
 	etag     string
-	common   []Field // what a 304 has too
-	fields   []Field // with what describes the content; without its length
-	head     []byte  // fields as they are sent
-	head3    []byte  // common as they are sent
+	common   http.Header // what a 304 has too
+	fields   http.Header // with what describes the content; without its length
+	head     []byte      // fields as they are sent
+	head3    []byte      // common as they are sent
 }
 
 type cache struct {
@@ -346,40 +348,34 @@ func (e *entry) describe(v *variant, enc encoding) {
 	o := e.s.o
 	v.etag = e.etag(v, enc)
 	v.modified = time.Unix(0, v.stamp.mtime)
-	v.common = []Field{
-		{"Last-Modified", v.modified.UTC().Format(dateForm)},
-		{"ETag", v.etag},
-	}
+	v.common = http.Header{"Last-Modified": {v.modified.UTC().Format(dateForm)}, "ETag": {v.etag}}
 	if e.vary {
-		v.common = append(v.common, Field{"Vary", "Accept-Encoding"})
+		v.common.Set("Vary", "Accept-Encoding")
 	}
 	switch age := o.MaxAge; {
 	case age > 0:
-		v.common = append(v.common, Field{"Cache-Control", "max-age=" + strconv.FormatInt(int64(age/time.Second), 10)})
+		v.common.Set("Cache-Control", "max-age="+strconv.FormatInt(int64(age/time.Second), 10))
 	case age < 0:
-		v.common = append(v.common, Field{"Cache-Control", "no-cache"})
+		v.common.Set("Cache-Control", "no-cache")
 	}
-	v.common = append(v.common, o.Header...)
-	v.fields = append(v.common[:len(v.common):len(v.common)],
-		Field{"Content-Type", e.media}, Field{"X-Content-Type-Options", "nosniff"})
+	v.fields = maps.Clone(v.common)
+	v.fields.Set("Content-Type", e.media)
+	v.fields.Set("X-Content-Type-Options", "nosniff")
 	if enc != identity {
-		v.fields = append(v.fields, Field{"Content-Encoding", encodingNames[enc]})
+		v.fields.Set("Content-Encoding", encodingNames[enc])
 	}
 	if v.size >= 0 {
-		v.fields = append(v.fields, Field{"Accept-Ranges", "bytes"})
+		v.fields.Set("Accept-Ranges", "bytes")
 	}
+	o.say(v.common)
+	o.say(v.fields)
 	v.head, v.head3 = render(v.fields), render(v.common)
 }
 
-func render(fields []Field) []byte {
-	var b []byte
-	for _, f := range fields {
-		b = append(b, f.Name...)
-		b = append(b, ": "...)
-		b = append(b, f.Value...)
-		b = append(b, "\r\n"...)
-	}
-	return b
+func render(h http.Header) []byte {
+	var b bytes.Buffer
+	h.Write(&b)
+	return b.Bytes()
 }
 
 // pick returns the representation that a client likes best.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"mime/multipart"
 	"net"
 	"net/http"
@@ -36,13 +37,14 @@ func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (w *response) WriteHeader(status int) {
 	if w.status == 0 && status >= 200 {
 		w.status = status
+		w.s.o.say(w.Header())
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *response) Write(b []byte) (int, error) {
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.WriteHeader(http.StatusOK)
 	}
 	w.extend()
 	n, err := w.ResponseWriter.Write(b)
@@ -68,7 +70,7 @@ func (w *response) ReadFrom(r io.Reader) (int64, error) {
 		return io.CopyBuffer(struct{ io.Writer }{w}, r, make([]byte, 32<<10))
 	}
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.WriteHeader(http.StatusOK)
 	}
 	n, err := rf.ReadFrom(r)
 	w.bytes += n
@@ -154,7 +156,7 @@ func (s *Server) serve(w0 http.ResponseWriter, r *http.Request) {
 	}
 	s.route(w, r, &p)
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.WriteHeader(http.StatusOK)
 	}
 	if w.h2 && w.bytes > 0 {
 		// While it has its place: net/http would wait behind us for a client that takes nothing.
@@ -389,9 +391,7 @@ func (s *Server) sendEntry(w *response, r *http.Request, at *site, e *entry) {
 		s.fail(w, r, at, a.status, "")
 		return
 	}
-	for _, f := range fields {
-		h[f.Name] = append(h[f.Name], f.Value)
-	}
+	maps.Copy(h, fields)
 	switch {
 	case a.status == http.StatusNotModified:
 		w.WriteHeader(a.status)
@@ -488,9 +488,6 @@ func (s *Server) fail(w *response, r *http.Request, at *site, status int, why st
 	h := w.Header()
 	for _, name := range []string{"Content-Encoding", "ETag", "Last-Modified", "Cache-Control", "Accept-Ranges"} {
 		delete(h, name)
-	}
-	for _, f := range s.o.Header {
-		h[f.Name] = append(h[f.Name], f.Value)
 	}
 	if status >= 400 {
 		h.Set("Cache-Control", "no-store")
