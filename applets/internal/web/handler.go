@@ -114,7 +114,10 @@ func (s *Server) serve(w0 http.ResponseWriter, r *http.Request) {
 	w := &response{ResponseWriter: w0, s: s, h2: r.ProtoMajor == 2}
 	p, c := s.peerOf(r)
 	w.c = c
-	if c != nil {
+	switch {
+	case c != nil && w.h2:
+		c.asking.Store(framed)
+	case c != nil:
 		c.asking.Store(0)
 	}
 	if c != nil && r.Close && r.TLS == nil {
