@@ -83,7 +83,7 @@ www --listen unix:/tmp/www.sock --trust 127.0.0.1 --log /tmp/www.log /tmp/site`,
 		fs.StringArrayVar(&w.hosts, "host", nil, "serve another folder to who asks for NAME: `NAME=DIR` (may be given more than once)")
 		fs.StringSliceVar(&w.index, "index", w.index, "a file `NAME` stands for its folder")
 		fs.BoolVar(&w.o.Listing, "listing", false, "show what is in a folder that has no index")
-		fs.BoolVar(&w.o.Zip, "zip", false, "let a folder be had as an archive: /folder/?zip")
+		fs.BoolVar(&w.o.Zip, "zip", false, "let a folder be had as an archive, also one with an index: /folder/?zip")
 		fs.BoolVar(&w.o.SPA, "spa", false, "answer a path that leads nowhere, and has no extension, with the index of DIR")
 		fs.BoolVar(&w.o.WellKnown, "well-known", false, "serve the folder .well-known too (RFC 8615)")
 		fs.StringArrayVar(&w.types, "mime", nil, "files that end in EXT are of a media type: `EXT=TYPE` (may be given more than once)")

@@ -177,7 +177,7 @@ func (s *site) lookup(path string) (*entry, target, error) {
 	if e := s.cache.get([]byte(path), now); e != nil {
 		return e, target{kind: aFile, file: e.name}, nil
 	}
-	t, err := s.find(path)
+	t, err := s.find(path, true)
 	if err != nil || t.kind != aFile {
 		return nil, t, err
 	}
@@ -192,6 +192,14 @@ func (s *site) lookup(path string) (*entry, target, error) {
 		s.cache.put(path, e)
 	}
 	return e, t, nil
+}
+
+// lookupFolder is lookup, but for that a folder is itself, whether it has an index or not.
+func (s *site) lookupFolder(path string) (*entry, target, error) {
+	if t, err := s.find(path, false); err != nil || t.kind == aFolder {
+		return nil, t, err
+	}
+	return s.lookup(path)
 }
 
 // again returns the entry for path if it turns out that it is still what t is.

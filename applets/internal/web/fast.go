@@ -134,6 +134,9 @@ func (c *conn) answer(h *head, b *buffers) (done bool, err error) {
 	if s.o.Users != nil || s.o.Limits.Total > 0 || c.speaks {
 		return false, nil
 	}
+	if s.o.Zip && len(h.target) > len(h.path) && string(h.target[len(h.path)+1:]) == zipQuery {
+		return false, nil
+	}
 	var at *site
 	if len(s.hosts) == 0 {
 		at = s.sites[0]

@@ -213,10 +213,14 @@ func (s *Server) route(w *response, r *http.Request, p *peer) {
 		s.put(w, r, at, raw)
 		return
 	}
-	e, t, err := at.lookup(raw)
+	look := at.lookup
+	if s.o.Zip && r.URL.RawQuery == zipQuery && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		look = at.lookupFolder
+	}
+	e, t, err := look(raw)
 	if noneFree(err) {
 		s.forget()
-		e, t, err = at.lookup(raw)
+		e, t, err = look(raw)
 	}
 	if e != nil {
 		defer e.release()
@@ -497,7 +501,7 @@ func (s *Server) fail(w *response, r *http.Request, at *site, status int, why st
 	}
 	h.Set("X-Content-Type-Options", "nosniff")
 	if name := s.o.Pages[status]; name != "" && at != nil && why == "" {
-		if t, err := at.find(name); err == nil && t.kind == aFile {
+		if t, err := at.find(name, true); err == nil && t.kind == aFile {
 			if e, err := at.load(t.file); err == nil {
 				defer e.release()
 				v := e.variants[identity].Load()
