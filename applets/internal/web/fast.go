@@ -63,7 +63,7 @@ func (c *conn) serve() {
 		}
 		c.idle.Store(0)
 		begun = false
-		if verdict != simple {
+		if verdict != simple || used > limits.HeaderSize {
 			break
 		}
 		done, err := c.answer(&h, b)

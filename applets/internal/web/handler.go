@@ -157,7 +157,11 @@ func (s *Server) serve(w0 http.ResponseWriter, r *http.Request) {
 		}
 		defer s.streams.give(from)
 	}
-	s.route(w, r, &p)
+	if headSize(r) > s.o.Limits.HeaderSize {
+		s.fail(w, r, nil, http.StatusRequestHeaderFieldsTooLarge, "")
+	} else {
+		s.route(w, r, &p)
+	}
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
@@ -165,6 +169,21 @@ func (s *Server) serve(w0 http.ResponseWriter, r *http.Request) {
 		// While it has its place: net/http would wait behind us for a client that takes nothing.
 		http.NewResponseController(w.ResponseWriter).Flush()
 	}
+}
+
+// headSize is how long the head of r was, or would have been in HTTP/1.1. net/http lets through some KiB
+// more than it was told.
+func headSize(r *http.Request) int {
+	n := len(r.Method) + len(r.RequestURI) + len(r.Proto) + len("  \r\n\r\n")
+	if r.Host != "" {
+		n += len("Host: \r\n") + len(r.Host)
+	}
+	for name, values := range r.Header {
+		for _, v := range values {
+			n += len(name) + len(v) + len(": \r\n")
+		}
+	}
+	return n
 }
 
 // local answers a request that a script has passed on to another path (RFC 3875, 6.2.2). It is part of
