@@ -83,12 +83,12 @@ www --listen unix:/tmp/www.sock --trust 127.0.0.1 --log /tmp/www.log /tmp/site`,
 		fs.StringArrayVar(&w.hosts, "host", nil, "serve another folder to who asks for NAME: `NAME=DIR` (may be given more than once)")
 		fs.StringSliceVar(&w.index, "index", w.index, "a file `NAME` stands for its folder")
 		fs.BoolVar(&w.o.Listing, "listing", false, "show what is in a folder that has no index")
-		fs.BoolVar(&w.o.Zip, "zip", false, "let a folder be had as an archive: /folder/?zip")
+		fs.BoolVar(&w.o.Zip, "zip", false, "let a folder be had as an archive, also one with an index: /folder/?zip")
 		fs.BoolVar(&w.o.SPA, "spa", false, "answer a path that leads nowhere, and has no extension, with the index of DIR")
 		fs.BoolVar(&w.o.WellKnown, "well-known", false, "serve the folder .well-known too (RFC 8615)")
 		fs.StringArrayVar(&w.types, "mime", nil, "files that end in EXT are of a media type: `EXT=TYPE` (may be given more than once)")
 		cli.Seconds(fs, &w.maxAge, "max-age", "", "let caches keep files for `TIME` without asking; 0 = they have to ask")
-		fs.StringArrayVar(&w.headers, "header", nil, "say this with every answer: `NAME=VALUE` (may be given more than once)")
+		fs.StringArrayVar(&w.headers, "header", nil, "say this with every answer that does not say otherwise: `NAME=VALUE` (may be given more than once)")
 		fs.StringArrayVar(&w.pages, "error-page", nil, "answer with a file of DIR in place of a status, as 404=/lost.html: `STATUS=PATH` (may be given more than once)")
 		fs.StringVar(&w.auth, "auth", "", "ask for a name and a password that are in `FILE`")
 		fs.StringVar(&w.realm, "realm", w.realm, "what browsers show when they ask for the password: `TEXT`")
@@ -267,12 +267,19 @@ func (w *www) read(c *cli.Call) (err error) {
 		}
 		w.o.Types[ext] = kind
 	}
+	w.o.Header = map[string][]string{}
 	for _, text := range w.headers {
 		name, value, ok := strings.Cut(text, "=")
 		if !ok || !web.FieldName(name) || !web.FieldValue(value) {
 			return cli.Usagef("--header: %q is not NAME=VALUE", text)
 		}
-		w.o.Header = append(w.o.Header, web.Field{Name: name, Value: value})
+		if err := web.CheckField(name); err != nil {
+			return cli.Usage(fmt.Errorf("--header: %s: %w", name, err))
+		}
+		if w.fs.Changed("max-age") && strings.EqualFold(name, "Cache-Control") {
+			return cli.Usagef("--header: %s: --max-age says that", name)
+		}
+		w.o.Header.Add(name, value)
 	}
 	w.o.Pages = map[int]string{}
 	for _, text := range w.pages {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
+	"net/http"
 	"os"
 	"path"
 	"strconv"
@@ -31,13 +33,12 @@ const (
 // An entry is a file that is open, with what there is to say of it. It does not change but for what
 // is compressed later, and is closed when the last who holds it lets go.
 type entry struct {
-	s        *site
-	name     string // below the root
-	media    string
-	stamp    stamp
-	modified time.Time
-	vary     bool // there may be other encodings
-	gzips    bool // is compressed when it is asked for so
+	s     *site
+	name  string // below the root
+	media string
+	stamp stamp
+	vary  bool // there may be other encodings
+	gzips bool // is compressed when it is asked for so
 
 	stays atomic.Bool // it does not get smaller
 
@@ -50,16 +51,17 @@ type entry struct {
 
 // A variant is a representation of a file: as it is, or compressed.
 type variant struct {
-	file   *os.File // nil: all is in body
-	fd     int
-	body   []byte
-	size   int64     // -1: not known beforehand
-	mtime  time.Time // of a file of its own, that was compressed beforehand
-	etag   string
-	common []Field // what a 304 has too
-	fields []Field // with what describes the content; without its length
-	head   []byte  // fields as they are sent
-	head3  []byte  // common as they are sent
+	file     *os.File // nil: all is in body, or made from the plain file as it is sent
+	fd       int
+	stamp    stamp // of file, or of the one it is made from
+	body     []byte
+	size     int64 // -1: not known beforehand
+	modified time.Time
+	etag     string
+	common   http.Header // what a 304 has too
+	fields   http.Header // with what describes the content; without its length
+	head     []byte      // fields as they are sent
+	head3    []byte      // common as they are sent
 }
 
 type cache struct {
@@ -86,9 +88,26 @@ func (c *cache) get(path []byte, now int64) *entry {
 	return nil
 }
 
+// fresh tells whether no file that e has open has changed.
 func (e *entry) fresh() bool {
-	now, ok := stampOf(e.variants[identity].Load().fd)
-	return ok && now == e.stamp
+	for i := range e.variants {
+		if v := e.variants[i].Load(); v != nil && v.file != nil {
+			if now, ok := stampOf(v.fd); !ok || now != v.stamp {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// young tells whether a file that e has open may have changed since without a difference in its times.
+func (e *entry) young(now int64) bool {
+	for i := range e.variants {
+		if v := e.variants[i].Load(); v != nil && v.file != nil && now-max(v.stamp.ctime, v.stamp.mtime) <= int64(youngFile) {
+			return true
+		}
+	}
+	return false
 }
 
 // put keeps e for path, and closes others where there are too many.
@@ -158,7 +177,7 @@ func (s *site) lookup(path string) (*entry, target, error) {
 	if e := s.cache.get([]byte(path), now); e != nil {
 		return e, target{kind: aFile, file: e.name}, nil
 	}
-	t, err := s.find(path)
+	t, err := s.find(path, true)
 	if err != nil || t.kind != aFile {
 		return nil, t, err
 	}
@@ -169,10 +188,18 @@ func (s *site) lookup(path string) (*entry, target, error) {
 	if err != nil {
 		return nil, t, err
 	}
-	if now-e.stamp.ctime > int64(youngFile) && now-e.stamp.mtime > int64(youngFile) {
+	if !e.young(now) {
 		s.cache.put(path, e)
 	}
 	return e, t, nil
+}
+
+// lookupFolder is lookup, but for that a folder is itself, whether it has an index or not.
+func (s *site) lookupFolder(path string) (*entry, target, error) {
+	if t, err := s.find(path, false); err != nil || t.kind == aFolder {
+		return nil, t, err
+	}
+	return s.lookup(path)
 }
 
 // again returns the entry for path if it turns out that it is still what t is.
@@ -208,11 +235,11 @@ func (s *site) same(e *entry) bool {
 		v := e.variants[enc].Load()
 		found := v != nil && v.file != nil
 		info, err := s.sibling(e, enc)
-		if (err == nil) != found || found && (info.Size() != v.size || !info.ModTime().Equal(v.mtime)) {
+		if (err == nil) != found || found && (info.Size() != v.size || info.ModTime().UnixNano() != v.stamp.mtime) {
 			return false
 		}
 	}
-	return true
+	return e.fresh()
 }
 
 var errChanging = errors.New("the file changes while it is read")
@@ -229,11 +256,11 @@ func (s *site) load(name string) (*entry, error) {
 	v := &variant{file: f, fd: descriptor(f)}
 	e.variants[identity].Store(v)
 	var ok bool
-	if e.stamp, ok = stampOf(v.fd); !ok {
+	if v.stamp, ok = stampOf(v.fd); !ok {
 		e.release()
 		return nil, os.ErrNotExist
 	}
-	e.modified = time.Unix(0, e.stamp.mtime)
+	e.stamp = v.stamp
 	if v.size = e.stamp.size; v.size <= smallFile {
 		v.body = make([]byte, v.size)
 		if n, err := f.ReadAt(v.body, 0); err != nil && (err != io.EOF || int64(n) < v.size) {
@@ -262,12 +289,19 @@ func (s *site) siblings(e *entry) {
 		if _, err := s.sibling(e, enc); err != nil {
 			continue
 		}
-		f, info, err := s.open(e.name + encodingEnds[enc])
+		f, _, err := s.open(e.name + encodingEnds[enc])
 		if err != nil {
 			continue
 		}
+		v := &variant{file: f, fd: descriptor(f)}
+		var ok bool
+		if v.stamp, ok = stampOf(v.fd); !ok {
+			f.Close()
+			continue
+		}
+		v.size = v.stamp.size
 		e.vary = true
-		e.variants[enc].Store(&variant{file: f, fd: descriptor(f), size: info.Size(), mtime: info.ModTime()})
+		e.variants[enc].Store(v)
 	}
 }
 
@@ -277,64 +311,79 @@ func (s *site) sibling(e *entry, enc encoding) (fs.FileInfo, error) {
 		return nil, fs.ErrNotExist
 	}
 	info, err := s.root().Lstat(e.name + encodingEnds[enc])
-	if err == nil && (!info.Mode().IsRegular() || info.ModTime().Before(e.modified)) {
+	if err == nil && (!info.Mode().IsRegular() || info.ModTime().UnixNano() < e.stamp.mtime) {
 		err = fs.ErrNotExist
 	}
 	return info, err
 }
 
-// etag names this content of this file. It is a strong one: it changes with every change that the
-// system's clock for files tells apart.
-func (e *entry) etag(enc encoding) string {
-	b := append(make([]byte, 0, 48), '"')
-	b = strconv.AppendUint(b, uint64(e.stamp.mtime), 36)
-	b = append(b, '-')
-	b = strconv.AppendUint(b, uint64(e.stamp.size), 36)
+// etag names the content of v. It is a strong one: it changes with every change that the system's clock
+// for files tells apart, of the plain file and of the one that was compressed beforehand.
+func (e *entry) etag(v *variant, enc encoding) string {
+	b := append(make([]byte, 0, 64), '"')
+	b = e.stamp.appendTag(b)
 	if enc != identity {
 		b = append(b, '-')
 		b = append(b, encodingNames[enc]...)
+		if v.file != nil {
+			b = append(b, '-')
+			b = v.stamp.appendTag(b)
+		}
 	}
 	return string(append(b, '"'))
+}
+
+// tags are those of all forms in which e can be had.
+func (e *entry) tags() (tags []string) {
+	for i := range e.variants {
+		if v := e.variants[i].Load(); v != nil {
+			tags = append(tags, v.etag)
+		} else if encoding(i) == gzipped && e.gzips {
+			tags = append(tags, e.etag(&variant{}, gzipped))
+		}
+	}
+	return tags
+}
+
+func (s *stamp) appendTag(b []byte) []byte {
+	b = strconv.AppendUint(b, uint64(s.mtime), 36)
+	b = append(b, '-')
+	return strconv.AppendUint(b, uint64(s.size), 36)
 }
 
 // describe fills in what is said of v.
 func (e *entry) describe(v *variant, enc encoding) {
 	o := e.s.o
-	v.etag = e.etag(enc)
-	v.common = []Field{
-		{"Last-Modified", e.modified.UTC().Format(dateForm)},
-		{"ETag", v.etag},
-	}
+	v.etag = e.etag(v, enc)
+	v.modified = time.Unix(0, v.stamp.mtime)
+	v.common = http.Header{"Last-Modified": {v.modified.UTC().Format(dateForm)}, "ETag": {v.etag}}
 	if e.vary {
-		v.common = append(v.common, Field{"Vary", "Accept-Encoding"})
+		v.common.Set("Vary", "Accept-Encoding")
 	}
 	switch age := o.MaxAge; {
 	case age > 0:
-		v.common = append(v.common, Field{"Cache-Control", "max-age=" + strconv.FormatInt(int64(age/time.Second), 10)})
+		v.common.Set("Cache-Control", "max-age="+strconv.FormatInt(int64(age/time.Second), 10))
 	case age < 0:
-		v.common = append(v.common, Field{"Cache-Control", "no-cache"})
+		v.common.Set("Cache-Control", "no-cache")
 	}
-	v.common = append(v.common, o.Header...)
-	v.fields = append(v.common[:len(v.common):len(v.common)],
-		Field{"Content-Type", e.media}, Field{"X-Content-Type-Options", "nosniff"})
+	v.fields = maps.Clone(v.common)
+	v.fields.Set("Content-Type", e.media)
+	v.fields.Set("X-Content-Type-Options", "nosniff")
 	if enc != identity {
-		v.fields = append(v.fields, Field{"Content-Encoding", encodingNames[enc]})
+		v.fields.Set("Content-Encoding", encodingNames[enc])
 	}
 	if v.size >= 0 {
-		v.fields = append(v.fields, Field{"Accept-Ranges", "bytes"})
+		v.fields.Set("Accept-Ranges", "bytes")
 	}
+	o.say(v.common)
+	o.say(v.fields)
 	v.head, v.head3 = render(v.fields), render(v.common)
 }
 
-func render(fields []Field) []byte {
-	var b []byte
-	for _, f := range fields {
-		b = append(b, f.Name...)
-		b = append(b, ": "...)
-		b = append(b, f.Value...)
-		b = append(b, "\r\n"...)
-	}
-	return b
+func render(h http.Header) []byte {
+	var b bytes.Buffer
+	h.Write(&b)
+	return b.Bytes()
 }
 
 // pick returns the representation that a client likes best.
@@ -362,7 +411,7 @@ func (e *entry) compress() *variant {
 		return v
 	}
 	plain := e.variants[identity].Load()
-	v := &variant{size: -1}
+	v := &variant{stamp: e.stamp, size: -1}
 	if plain.size <= gzipMost {
 		var b bytes.Buffer
 		if _, err := squeeze(&b, e.reader(plain)); err != nil || int64(b.Len()) >= plain.size {
@@ -416,7 +465,7 @@ func (e *entry) answer(w *wish, head bool) answer {
 	v := e.pick(w.encodings)
 	a := answer{status: 200, v: v}
 	if w.ifMatch != "" || w.ifNoneMatch != "" || w.ifModified != "" || w.ifUnmodified != "" {
-		switch w.judge(v.etag, e.modified) {
+		switch w.judge(v.etag, v.modified) {
 		case notModified:
 			a.status = 304
 			return a
@@ -425,7 +474,7 @@ func (e *entry) answer(w *wish, head bool) answer {
 			return a
 		}
 	}
-	if w.ranges == "" || head || v.size < 0 || !w.partial(v.etag, e.modified) {
+	if w.ranges == "" || head || v.size < 0 || !w.partial(v.etag, v.modified) {
 		return a
 	}
 	parts, ok := parseRanges(w.ranges, v.size)

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,8 +10,11 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"strconv"
 	"sync/atomic"
 	"time"
+
+	"sockbox/applets/internal/sock"
 )
 
 // A conn is a connection that was accepted. It begins on the fast path, unless it is encrypted, and
@@ -30,13 +34,16 @@ type conn struct {
 	ackedAt time.Time    // when that was seen first
 	idle    atomic.Int64 // since when it waits for the head of a request, in nanoseconds; 0: it does not
 	unasked atomic.Bool  // net/http has it, and has not seen a request
-	asking  atomic.Int32 // begun or turnedAway: what net/http makes of a request before there is an http.Request
+	asking  atomic.Int32 // what net/http makes of a request before there is an http.Request; 0: there is one
 	closed  atomic.Bool
 }
 
 const (
-	begun      = 1 // it has begun to read one
-	turnedAway = 2 // and has answered it itself
+	reading    = 1 // it reads one, or waits for it
+	turnedAway = 2 // it has answered it itself
+	framed     = 3 // it is HTTP/2's, which answers in frames, and does not tell
+
+	maxAlert = 64 // of TLS (RFC 8446): an alert or an update of keys is shorter, and no answer is
 
 	lingerClose = time.Second / 2
 	lingerBytes = 1 << 20
@@ -76,7 +83,9 @@ func (c *conn) Read(b []byte) (int, error) {
 
 // Write writes b. Somebody who takes nothing for Limits.Idle is cut off.
 func (c *conn) Write(b []byte) (int, error) {
-	c.asking.CompareAndSwap(begun, turnedAway)
+	if c.asking.Load() == reading {
+		c.turnAway(b)
+	}
 	c.extend()
 	n, err := c.Conn.Write(b)
 	for c.goesOn(err) {
@@ -88,6 +97,34 @@ func (c *conn) Write(b []byte) (int, error) {
 		return n, io.ErrShortWrite
 	}
 	return n, err
+}
+
+// turnAway has it written down if b is what net/http answers of its own accord, to something that no
+// handler ever sees.
+func (c *conn) turnAway(b []byte) {
+	r := record{status: http.StatusBadRequest}
+	switch {
+	case bytes.HasPrefix(b, []byte("HTTP/1.")) && len(b) > len("HTTP/1.1 400"):
+		r.status, _ = strconv.Atoi(string(b[len("HTTP/1.1 "):len("HTTP/1.1 400")]))
+		_, content, _ := bytes.Cut(b, []byte("\r\n\r\n"))
+		r.bytes = int64(len(content))
+	case c.s.o.TLS != nil && !c.unasked.Load() && len(b) > maxAlert && b[0] == 23: // application_data
+		r.tls = true // the status cannot be seen; that one is likely
+	default:
+		return
+	}
+	if c.asking.CompareAndSwap(reading, turnedAway) {
+		c.refused(&r)
+	}
+}
+
+// refused writes down what was answered to something that is no request.
+func (c *conn) refused(r *record) {
+	c.s.o.Note("%s: %d %s", sock.PeerName(c.remote), r.status, http.StatusText(r.status))
+	if c.s.o.Log != nil {
+		r.began, r.peer = time.Now(), c.remote
+		c.s.o.Log.add(r)
+	}
 }
 
 // SetWriteDeadline is for net/http, which takes a deadline away with each answer.
@@ -213,11 +250,13 @@ func connState(nc net.Conn, state http.ConnState) {
 	}
 	switch state {
 	case http.StateActive:
+		if t, ok := nc.(*tls.Conn); ok && c.unasked.Load() && t.ConnectionState().NegotiatedProtocol == "h2" {
+			c.asking.Store(framed)
+		}
 		c.unasked.Store(false)
 		c.idle.Store(0)
-		c.asking.Store(begun)
 	case http.StateIdle:
-		c.asking.Store(0)
+		c.asking.CompareAndSwap(0, reading)
 		c.until.Store(0)
 		c.idle.Store(time.Now().UnixNano())
 	}

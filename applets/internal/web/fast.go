@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"errors"
+	"net/http"
 	"os"
 	"strconv"
 	"sync"
@@ -53,7 +54,7 @@ func (c *conn) serve() {
 			n += m
 			if err != nil {
 				if n > 0 && errors.Is(err, os.ErrDeadlineExceeded) && !c.s.closing.Load() {
-					c.reply(b, 408, "")
+					c.reply(b, http.StatusRequestTimeout)
 				}
 				c.Close()
 				return
@@ -62,7 +63,7 @@ func (c *conn) serve() {
 		}
 		c.idle.Store(0)
 		begun = false
-		if verdict != simple {
+		if verdict != simple || used > limits.HeaderSize {
 			break
 		}
 		done, err := c.answer(&h, b)
@@ -97,6 +98,7 @@ func (c *conn) serve() {
 	}
 	c.head = bytes.Clone(b.in[:n])
 	c.unasked.Store(!bytes.Contains(c.head, []byte("\r\n\r\n"))) // at the end half a head is not waited for
+	c.asking.Store(reading)
 	c.Conn.SetReadDeadline(time.Time{})
 	c.s.shelf.put(c, c)
 }
@@ -116,11 +118,11 @@ func (c *conn) bye() {
 	c.Close()
 }
 
-// reply sends an answer without a body and asks for no more.
-func (c *conn) reply(b *buffers, status int, more string) {
+// reply sends an answer without a body to what is no request, and asks for no more.
+func (c *conn) reply(b *buffers, status int) {
+	c.refused(&record{status: status})
 	out := appendStatus(b.out[:0], status)
 	out = appendDate(out, time.Now())
-	out = append(out, more...)
 	out = append(out, "Content-Length: 0\r\nConnection: close\r\n\r\n"...)
 	c.Write(out)
 }
@@ -130,6 +132,9 @@ func (c *conn) answer(h *head, b *buffers) (done bool, err error) {
 	began := time.Now()
 	s := c.s
 	if s.o.Users != nil || s.o.Limits.Total > 0 || c.speaks {
+		return false, nil
+	}
+	if s.o.Zip && len(h.target) > len(h.path) && string(h.target[len(h.path)+1:]) == zipQuery {
 		return false, nil
 	}
 	var at *site

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"mime/multipart"
 	"net"
 	"net/http"
@@ -36,13 +37,14 @@ func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (w *response) WriteHeader(status int) {
 	if w.status == 0 && status >= 200 {
 		w.status = status
+		w.s.o.say(w.Header())
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *response) Write(b []byte) (int, error) {
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.WriteHeader(http.StatusOK)
 	}
 	w.extend()
 	n, err := w.ResponseWriter.Write(b)
@@ -68,7 +70,7 @@ func (w *response) ReadFrom(r io.Reader) (int64, error) {
 		return io.CopyBuffer(struct{ io.Writer }{w}, r, make([]byte, 32<<10))
 	}
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.WriteHeader(http.StatusOK)
 	}
 	n, err := rf.ReadFrom(r)
 	w.bytes += n
@@ -112,7 +114,10 @@ func (s *Server) serve(w0 http.ResponseWriter, r *http.Request) {
 	w := &response{ResponseWriter: w0, s: s, h2: r.ProtoMajor == 2}
 	p, c := s.peerOf(r)
 	w.c = c
-	if c != nil {
+	switch {
+	case c != nil && w.h2:
+		c.asking.Store(framed)
+	case c != nil:
 		c.asking.Store(0)
 	}
 	if c != nil && r.Close && r.TLS == nil {
@@ -152,14 +157,33 @@ func (s *Server) serve(w0 http.ResponseWriter, r *http.Request) {
 		}
 		defer s.streams.give(from)
 	}
-	s.route(w, r, &p)
+	if headSize(r) > s.o.Limits.HeaderSize {
+		s.fail(w, r, nil, http.StatusRequestHeaderFieldsTooLarge, "")
+	} else {
+		s.route(w, r, &p)
+	}
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.WriteHeader(http.StatusOK)
 	}
 	if w.h2 && w.bytes > 0 {
 		// While it has its place: net/http would wait behind us for a client that takes nothing.
 		http.NewResponseController(w.ResponseWriter).Flush()
 	}
+}
+
+// headSize is how long the head of r was, or would have been in HTTP/1.1. net/http lets through some KiB
+// more than it was told.
+func headSize(r *http.Request) int {
+	n := len(r.Method) + len(r.RequestURI) + len(r.Proto) + len("  \r\n\r\n")
+	if r.Host != "" {
+		n += len("Host: \r\n") + len(r.Host)
+	}
+	for name, values := range r.Header {
+		for _, v := range values {
+			n += len(name) + len(v) + len(": \r\n")
+		}
+	}
+	return n
 }
 
 // local answers a request that a script has passed on to another path (RFC 3875, 6.2.2). It is part of
@@ -208,10 +232,14 @@ func (s *Server) route(w *response, r *http.Request, p *peer) {
 		s.put(w, r, at, raw)
 		return
 	}
-	e, t, err := at.lookup(raw)
+	look := at.lookup
+	if s.o.Zip && r.URL.RawQuery == zipQuery && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		look = at.lookupFolder
+	}
+	e, t, err := look(raw)
 	if noneFree(err) {
 		s.forget()
-		e, t, err = at.lookup(raw)
+		e, t, err = look(raw)
 	}
 	if e != nil {
 		defer e.release()
@@ -389,9 +417,7 @@ func (s *Server) sendEntry(w *response, r *http.Request, at *site, e *entry) {
 		s.fail(w, r, at, a.status, "")
 		return
 	}
-	for _, f := range fields {
-		h[f.Name] = append(h[f.Name], f.Value)
-	}
+	maps.Copy(h, fields)
 	switch {
 	case a.status == http.StatusNotModified:
 		w.WriteHeader(a.status)
@@ -489,15 +515,12 @@ func (s *Server) fail(w *response, r *http.Request, at *site, status int, why st
 	for _, name := range []string{"Content-Encoding", "ETag", "Last-Modified", "Cache-Control", "Accept-Ranges"} {
 		delete(h, name)
 	}
-	for _, f := range s.o.Header {
-		h[f.Name] = append(h[f.Name], f.Value)
-	}
 	if status >= 400 {
 		h.Set("Cache-Control", "no-store")
 	}
 	h.Set("X-Content-Type-Options", "nosniff")
 	if name := s.o.Pages[status]; name != "" && at != nil && why == "" {
-		if t, err := at.find(name); err == nil && t.kind == aFile {
+		if t, err := at.find(name, true); err == nil && t.kind == aFile {
 			if e, err := at.load(t.file); err == nil {
 				defer e.release()
 				v := e.variants[identity].Load()

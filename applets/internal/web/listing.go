@@ -163,9 +163,6 @@ func (s *Server) list(w *response, r *http.Request, at *site, t target, p *peer)
 	h.Set("Vary", "Accept")
 	h.Set("Cache-Control", "no-cache")
 	h.Set("X-Content-Type-Options", "nosniff")
-	for _, f := range s.o.Header {
-		h[f.Name] = append(h[f.Name], f.Value)
-	}
 	accept := r.Header.Get("Accept")
 	var page string
 	if strings.Contains(accept, "application/json") && !strings.Contains(accept, "text/html") {

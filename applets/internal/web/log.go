@@ -183,7 +183,7 @@ func (l *Log) start(after time.Duration) {
 type record struct {
 	began          time.Time
 	peer           net.Addr
-	user, method   string
+	user, method   string // method is "" for what was no request, and of which nothing else is known
 	target         []byte
 	proto, host    string
 	status         int
@@ -259,11 +259,15 @@ func (r *record) appendCombined(b, when []byte) []byte {
 		b = appendQuoted(b, []byte(r.user), true)
 	}
 	b = append(b, when...)
-	b = appendQuoted(b, []byte(r.method), false)
-	b = append(b, ' ')
-	b = appendQuoted(b, r.target, false)
-	b = append(b, ' ')
-	b = append(b, r.proto...)
+	if r.method == "" {
+		b = append(b, '-')
+	} else {
+		b = appendQuoted(b, []byte(r.method), false)
+		b = append(b, ' ')
+		b = appendQuoted(b, r.target, false)
+		b = append(b, ' ')
+		b = append(b, r.proto...)
+	}
 	b = append(b, "\" "...)
 	b = strconv.AppendInt(b, int64(r.status), 10)
 	b = append(b, ' ')

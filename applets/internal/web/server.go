@@ -472,6 +472,7 @@ func (s *Server) take(nc net.Conn) {
 	if s.o.TLS != nil {
 		s.mu.Unlock()
 		c.unasked.Store(true)
+		c.asking.Store(reading)
 		go s.shelf.put(c, tls.Server(c, s.o.TLS))
 		return
 	}

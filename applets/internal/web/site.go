@@ -84,9 +84,9 @@ type target struct {
 	script script // of aScript
 }
 
-// find looks for what target, the path of a request, leads to. An error is errBadPath or
-// errHiddenPath, or what the system said of a file that may not be read.
-func (s *site) find(raw string) (target, error) {
+// find looks for what raw, the path of a request, leads to; with index the index of a folder stands for
+// it. An error is errBadPath or errHiddenPath, or what the system said of a file that may not be read.
+func (s *site) find(raw string, index bool) (target, error) {
 	parts, slash, err := splitPath(raw, s.o.WellKnown)
 	if err != nil {
 		return target{}, err
@@ -104,7 +104,7 @@ func (s *site) find(raw string) (target, error) {
 		if !slash {
 			return target{kind: elsewhere}, nil
 		}
-		return s.folder(parts, at, url)
+		return s.folder(parts, at, url, index)
 	}
 	info := strings.Join(at.rest, "/")
 	if len(at.rest) > 0 || slash {
@@ -134,10 +134,14 @@ func (s *site) file(at place, url, info string, cgi bool) target {
 	return t
 }
 
-// folder is the target for the folder at: its index, or itself.
-func (s *site) folder(parts []string, at place, url string) (target, error) {
+// folder is the target for the folder at: with index the one it has, or else itself.
+func (s *site) folder(parts []string, at place, url string, index bool) (target, error) {
 	cgi := s.inCGI(url)
-	for _, name := range s.indexes() {
+	var names []string
+	if index {
+		names = s.indexes()
+	}
+	for _, name := range names {
 		index, err := s.walk(append(parts[:len(parts):len(parts)], name))
 		if err != nil {
 			return target{}, err

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -177,18 +178,21 @@ func (s *site) uploadTo(parts []string) (folder string, status int) {
 	return at.file, 0
 }
 
-// condition evaluates If-Match and If-None-Match for what is now called name.
+// condition evaluates If-Match and If-None-Match for what is now called name. A client knows the file by
+// the tag of that form of it which it was given, so each of them stands for it.
 func (s *site) condition(h http.Header, name string) int {
 	match, none := joined(h, "If-Match"), joined(h, "If-None-Match")
 	if match == "" && none == "" {
 		return 0
 	}
-	etag := ""
+	var tags []string
 	if e, err := s.load(name); err == nil {
-		etag = e.variants[identity].Load().etag
+		tags = e.tags()
 		e.release()
 	}
-	if match != "" && (etag == "" || !listed(match, etag, true)) || none != "" && etag != "" && listed(none, etag, false) {
+	matches := func(tag string) bool { return listed(match, tag, true) }
+	known := func(tag string) bool { return listed(none, tag, false) }
+	if match != "" && !slices.ContainsFunc(tags, matches) || none != "" && slices.ContainsFunc(tags, known) {
 		return http.StatusPreconditionFailed
 	}
 	return 0

@@ -5,9 +5,12 @@ package web
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +32,7 @@ type Options struct {
 	WellKnown bool              // serve /.well-known/ (RFC 8615), the one name with a dot
 	Upload    bool              // PUT and the form of a listing, for those who are in Users
 	Types     map[string]string // media types by extension, as ".txt", before all others
-	Header    []Field           // said with every answer
+	Header    http.Header       // said with every answer, where that says nothing else of it
 	Pages     map[int]string    // files below the root for answers of failure, by status
 	MaxAge    time.Duration     // Cache-Control: max-age; negative: no-cache
 
@@ -60,9 +63,6 @@ type Host struct {
 	Dir  string
 }
 
-// A Field is one of an answer's head.
-type Field struct{ Name, Value string }
-
 // FieldName tells whether a field may be called name.
 func FieldName(name string) bool { return isToken([]byte(name)) }
 
@@ -74,6 +74,32 @@ func FieldValue(value string) bool {
 		}
 	}
 	return value == strings.TrimSpace(value)
+}
+
+// CheckField tells what is wrong with name, of a field, in Options.Header: some are for the server to
+// say, of each answer what is true of it.
+func CheckField(name string) error {
+	switch name = http.CanonicalHeaderKey(name); name {
+	case "Content-Type":
+		return errors.New("of what types files are is told by --mime")
+	case "Accept-Ranges", "Allow", "Connection", "Content-Encoding", "Content-Length", "Content-Location", "Content-Range",
+		"Date", "Etag", "Keep-Alive", "Last-Modified", "Location", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding",
+		"Upgrade", "Www-Authenticate":
+		return errors.New("the server itself says that, of each answer")
+	}
+	return nil
+}
+
+// say adds Header to h, which is complete. What h says already stays as it is; Vary may say more.
+func (o *Options) say(h http.Header) {
+	for name, values := range o.Header {
+		switch there := h[name]; {
+		case there == nil:
+			h[name] = values
+		case name == "Vary" && !slices.Contains(there, values[0]):
+			h[name] = slices.Concat(there, values)
+		}
+	}
 }
 
 // CheckHost tells what is wrong with the name of a Host.
