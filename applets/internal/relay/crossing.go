@@ -184,7 +184,8 @@ type streamWay struct {
 	r     *Relay
 	o     wayOptions
 	box   *outbox
-	ended context.Context // by end
+	at    atomic.Pointer[destination] // the one that was reached the last time
+	ended context.Context             // by end
 	stop  context.CancelFunc
 	hurry context.Context // in which the end is
 	cut   context.CancelFunc
@@ -193,6 +194,7 @@ type streamWay struct {
 
 func (r *Relay) openStream(o wayOptions) *streamWay {
 	w := &streamWay{r: r, o: o, box: newOutbox(&r.ferry)}
+	w.at.Store(o.to)
 	w.ended, w.stop = context.WithCancel(context.Background())
 	w.hurry, w.cut = context.WithCancel(o.abandon)
 	o.all.Go(w.run)
@@ -202,7 +204,7 @@ func (r *Relay) openStream(o wayOptions) *streamWay {
 func (w *streamWay) send(ds []sock.Datagram) {
 	for _, d := range ds {
 		if err := w.box.put(w.r.Frame, d.Data); err != nil {
-			w.r.lose(1, fmt.Sprintf("%s: %v", w.o.to, err))
+			w.r.lose(1, fmt.Sprintf("%s: %v", w.at.Load(), err))
 		}
 	}
 }
@@ -222,7 +224,7 @@ const lastWord = 5 * time.Second
 func (w *streamWay) run() {
 	defer w.cut()
 	defer w.stop()
-	defer func() { w.r.lose(w.box.discard(), fmt.Sprintf("%s: %v", w.o.to, errOver)) }()
+	defer func() { w.r.lose(w.box.discard(), fmt.Sprintf("%s: %v", w.at.Load(), errOver)) }()
 	defer w.conns.Wait()
 	var link *streamLink
 	defer func() { link.close() }()
@@ -255,10 +257,13 @@ func (w *streamWay) run() {
 			pause = 0
 		}
 		if count > 0 {
-			err := write(link.conn, bytes, ends)
+			err := w.tap(link, bytes, ends)
+			if err == nil {
+				err = write(link.conn, bytes, ends)
+			}
 			w.box.done(bytes, ends)
 			if err != nil {
-				w.r.lose(count, fmt.Sprintf("%s: %v", w.o.to, sock.Reason(err)))
+				w.r.lose(count, fmt.Sprintf("%s: %v", link.to, sock.Reason(err)))
 				link.close()
 				link = nil
 			} else {
@@ -273,23 +278,25 @@ func (w *streamWay) run() {
 
 // connect makes the stream, and reads it.
 func (w *streamWay) connect() (*streamLink, error) {
-	var c net.Conn
+	l := &streamLink{to: w.o.to, ended: make(chan struct{})}
 	var err error
 	done := func() {}
 	if w.o.reply {
-		c, err = w.r.dialOne(w.hurry, w.o.to, w.o.from, w.o.at)
+		l.conn, err = w.r.dialOne(w.hurry, w.o.to, w.o.from, w.o.at)
 	} else {
-		var d *destination
-		c, d, done, err = w.r.dial(w.o.ctx, w.hurry, w.o.from, w.o.at)
-		if err == nil && c == nil {
+		l.conn, l.to, done, err = w.r.dial(w.o.ctx, w.hurry, &w.o.call)
+		if err == nil && l.conn == nil {
 			done()
-			err = fmt.Errorf("%s: it takes datagrams", d) // the next session may go there
+			err = fmt.Errorf("%s: it takes datagrams", l.to)
+			w.o.broken(err) // what the client says next may go there
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	l := &streamLink{conn: c, ended: make(chan struct{})}
+	c := l.conn
+	l.there = w.o.reached(l.to)
+	w.at.Store(l.to)
 	// Who takes nothing does not hold up the end for ever.
 	stopCut := context.AfterFunc(w.hurry, func() { c.SetWriteDeadline(time.Unix(1, 0)) })
 	stopEnd := context.AfterFunc(w.ended, func() {
@@ -308,10 +315,36 @@ func (w *streamWay) connect() (*streamLink, error) {
 		switch {
 		case err == io.EOF, errors.Is(err, net.ErrClosed), w.o.ctx.Err() != nil:
 		default:
-			w.r.Log("%s: %v", w.o.to, sock.Reason(err))
+			w.r.Log("%s: %v", l.to, sock.Reason(err))
 		}
 	})
 	return l, nil
+}
+
+// tap shows what take gave, datagram by datagram.
+func (w *streamWay) tap(l *streamLink, bytes []byte, ends []int) error {
+	if l.there == nil {
+		return nil
+	}
+	var err error
+	show := func(ds []sock.Datagram) {
+		for i := 0; i < len(ds) && err == nil; i++ {
+			err = l.there.datagram(w.o.abandon, ds[i].Data)
+		}
+	}
+	if w.r.Frame != Raw {
+		frames := deframer{frame: w.r.Frame, limit: pieceSize}
+		if wrong := frames.feed(bytes, show); wrong != nil {
+			return wrong
+		}
+		return err
+	}
+	at := 0
+	for _, end := range ends {
+		show([]sock.Datagram{{Data: bytes[at:end]}})
+		at = end
+	}
+	return err
 }
 
 // read hands over what the stream says.
@@ -333,6 +366,8 @@ func (w *streamWay) read(c net.Conn) error {
 // A streamLink is one connection of a streamWay; nil is none.
 type streamLink struct {
 	conn  net.Conn
+	to    *destination
+	there *tap          // of what is said to it
 	ended chan struct{} // closed when nothing comes from it any more
 	done  func()
 	once  sync.Once
@@ -396,12 +431,9 @@ func (x *crossing) run(ctx, abandon context.Context, d *destination) error {
 		return err
 	}
 	w, err := r.openWay(wayOptions{
-		ctx: ctx, abandon: abandon, to: d, from: c.RemoteAddr(), at: r.at(c), all: &all,
+		ctx: ctx, abandon: abandon, to: d, call: call{from: c.RemoteAddr(), at: r.at(c)}, all: &all,
 		answer: func(ds []sock.Datagram) {
 			touch()
-			if d.dead() {
-				r.report(d, nil)
-			}
 			for _, a := range ds {
 				if back.datagram(abandon, a.Data) != nil {
 					return
@@ -417,7 +449,7 @@ func (x *crossing) run(ctx, abandon context.Context, d *destination) error {
 				replies.send(ds)
 			}
 		},
-		broken: func(err error) { r.report(d, err) },
+		broken: func(error) {},
 	})
 	if err != nil {
 		r.report(d, err)
@@ -532,6 +564,6 @@ func (x *crossing) openReplies(ctx, abandon context.Context, all *sync.WaitGroup
 		return nil, nil
 	}
 	return x.r.openWay(wayOptions{
-		ctx: ctx, abandon: abandon, to: &destination{Endpoint: *x.r.ReplyTo}, from: x.c.RemoteAddr(), at: x.r.at(x.c), all: all, reply: true,
+		ctx: ctx, abandon: abandon, to: &destination{Endpoint: *x.r.ReplyTo}, call: call{from: x.c.RemoteAddr(), at: x.r.at(x.c)}, all: all, reply: true,
 	})
 }

@@ -2,9 +2,11 @@ package relay
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -144,5 +146,87 @@ func TestDatagramsAreNoGarbage(t *testing.T) {
 	// Four times it is sent, and what sends comes from a pool that the race detector empties at random.
 	if got := after.Mallocs - before.Mallocs; got >= 6*rounds {
 		t.Errorf("%d allocations for %d datagrams", got, rounds)
+	}
+}
+
+// lines is for what a relay says, by any of its goroutines.
+type lines struct {
+	mu  sync.Mutex
+	all strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.Write(b)
+}
+
+func (l *lines) logf(format string, args ...any) { fmt.Fprintf(l, format+"\n", args...) }
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.String()
+}
+
+// asks says something to the relay at a, and returns what is answered.
+func asks(t *testing.T, a net.Addr, say string) string {
+	t.Helper()
+	c, err := net.Dial(a.Network(), a.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.Write([]byte(say))
+	b := make([]byte, 100)
+	n, err := c.Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b[:n])
+}
+
+// Where a session's stream could not be made to the first destination, it is the one that it was made to
+// that answers, and is shown.
+func TestSecondStreamDestination(t *testing.T) {
+	dead, alive := nobody(t), service(t)
+	var log, shown lines
+	r, stop := started(t, Options{
+		Listen: endpoints(t, "udp://127.0.0.1:0")[0], Dests: endpoints(t, dead, alive),
+		UDPTimeout: time.Minute, MaxSessions: 10, MaxDatagram: 65507, Dump: DumpText, Out: &shown, Log: log.logf,
+	})
+	for range 2 {
+		if got := asks(t, r.Addr(), "hello"); got != "hello" {
+			t.Errorf("%q came back", got)
+		}
+	}
+	if !r.dests.all[0].dead() || r.dests.all[1].dead() {
+		t.Error("the one that is there is not the one that is held for alive")
+	}
+	stop()
+	if s := log.String(); strings.Contains(s, "again") {
+		t.Error(s)
+	}
+	if s := shown.String(); strings.Contains(s, dead) || strings.Count(s, "> "+alive+" \"hello\"") != 2 || strings.Count(s, "< "+alive+" \"hello\"") != 2 {
+		t.Error(s)
+	}
+}
+
+// Clients are shared between streams, whether they come with streams or with datagrams.
+func TestRoundRobinOfSessions(t *testing.T) {
+	one, two := service(t), service(t)
+	r, stop := started(t, Options{
+		Listen: endpoints(t, "udp://127.0.0.1:0")[0], Dests: endpoints(t, one, two), Balance: RoundRobin,
+		UDPTimeout: time.Minute, MaxSessions: 10, MaxDatagram: 65507,
+	})
+	defer stop()
+	for range 4 {
+		asks(t, r.Addr(), "hello")
+	}
+	for _, d := range r.dests.all {
+		if n := d.clients.Load(); n != 2 {
+			t.Errorf("%s has %d clients of 4", d, n)
+		}
 	}
 }

@@ -48,40 +48,47 @@ type destinations struct {
 	probes sync.WaitGroup
 }
 
-// order returns those to be tried for one client, the best first: the dead ones come last, in the hope
-// that they have come back.
-func (r *Relay) order() []*destination {
+// turn is one more client's place in the row. It is taken once for a client, however often it is asked
+// where to carry that one.
+func (r *Relay) turn() uint32 {
+	if r.Balance != RoundRobin {
+		return 0
+	}
+	return r.dests.next.Add(1) - 1
+}
+
+// order returns those to be tried for the client with this turn, the best first: the dead ones come last,
+// in the hope that they have come back.
+func (r *Relay) order(turn uint32) []*destination {
 	all := r.dests.all
 	if len(all) == 1 {
 		return all
 	}
-	order := slices.Clone(all)
-	switch r.Balance {
-	case RoundRobin:
-		n := int(r.dests.next.Add(1)-1) % len(all)
-		order = append(append(order[:0], all[n:]...), all[:n]...)
-	case Least:
+	order := make([]*destination, 0, len(all))
+	var dead []*destination
+	for _, d := range all {
+		if d.dead() {
+			dead = append(dead, d)
+		} else {
+			order = append(order, d)
+		}
+	}
+	switch n := uint32(len(order)); {
+	case r.Balance == RoundRobin && n > 0:
+		return slices.Concat(order[turn%n:], order[:turn%n], dead)
+	case r.Balance == Least:
 		slices.SortStableFunc(order, func(a, b *destination) int { return cmp.Compare(a.clients.Load(), b.clients.Load()) })
 	}
-	slices.SortStableFunc(order, func(a, b *destination) int {
-		switch dead := a.dead(); {
-		case dead == b.dead():
-			return 0
-		case dead:
-			return 1
-		}
-		return -1
-	})
-	return order
+	return append(order, dead...)
 }
 
-// pick returns the destination for one more client, by Balance and health; nil where there is none. The
-// caller tells by report how it went.
-func (r *Relay) pick() *destination {
+// pick returns the destination for the client with this turn, by Balance and health; nil where there is
+// none. The caller tells by report how it went.
+func (r *Relay) pick(turn uint32) *destination {
 	if len(r.dests.all) == 0 {
 		return nil
 	}
-	return r.order()[0]
+	return r.order(turn)[0]
 }
 
 // report says that d could be reached, with a nil err, or why not. One that cannot is tried again in the
@@ -158,20 +165,27 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// dial connects to a stream destination for the client at from, who came to our address at: with TLS,
-// key and PROXY header as the options say. It tries the destinations one after the other until abandon
+// A call is one client's who is to be carried to a destination.
+type call struct {
+	turn uint32
+	from net.Addr // who it is
+	at   net.Addr // the address of ours where it came
+}
+
+// dial connects to a stream destination for a client: with TLS, key and PROXY header as the options say.
+// It tries the destinations one after the other until abandon
 // ends, and waits for one as long as WaitBackend says, or ctx: with the end of either the error is
 // errAbandoned. The caller closes the connection, and then calls done. The connection is nil where the
 // destination is one for datagrams.
-func (r *Relay) dial(ctx, abandon context.Context, from, at net.Addr) (c net.Conn, d *destination, done func(), err error) {
+func (r *Relay) dial(ctx, abandon context.Context, by *call) (c net.Conn, d *destination, done func(), err error) {
 	end := time.Now().Add(r.WaitBackend)
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		for _, d = range r.order() {
+		for _, d = range r.order(by.turn) {
 			if d.Stdout {
 				return r.stdout(), d, func() {}, nil
 			}
 			if !d.Datagram {
-				c, err = r.dialOne(abandon, d, from, at)
+				c, err = r.dialOne(abandon, d, by.from, by.at)
 				if abandon.Err() == nil {
 					r.report(d, err)
 				}

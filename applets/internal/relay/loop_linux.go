@@ -133,6 +133,7 @@ type loop struct {
 type pair struct {
 	end        [2]end
 	d          *destination
+	turn       uint32
 	index      int       // in loop.pairs
 	began      time.Time // or when something moved the last time, as far as is known
 	moved      int64
@@ -295,10 +296,11 @@ func (l *loop) accept4() (fd int, from net.Addr, err error) {
 
 // connect finds a destination for the client at fd.
 func (l *loop) connect(fd int) {
-	d := l.r.pick()
+	turn := l.r.turn()
+	d := l.r.pick(turn)
 	sa := l.targets[d]
 	if sa == nil || d.dead() {
-		l.special(fd)
+		l.special(fd, turn)
 		return
 	}
 	to, family := -1, unix.AF_UNIX
@@ -310,7 +312,7 @@ func (l *loop) connect(fd int) {
 	}
 	to, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		l.special(fd)
+		l.special(fd, turn)
 		return
 	}
 	if family != unix.AF_UNIX {
@@ -321,10 +323,10 @@ func (l *loop) connect(fd int) {
 		if err != unix.EAGAIN { // which a full backlog of a unix socket is
 			l.r.report(d, sock.About(d.Addr, err))
 		}
-		l.special(fd)
+		l.special(fd, turn)
 		return
 	}
-	p := &pair{d: d, began: l.now, connecting: true, index: len(l.pairs)}
+	p := &pair{d: d, turn: turn, began: l.now, connecting: true, index: len(l.pairs)}
 	p.end[0] = end{p: p, i: 0, fd: fd}
 	p.end[1] = end{p: p, i: 1, fd: to}
 	l.pairs = append(l.pairs, p)
@@ -350,7 +352,7 @@ func (l *loop) watch(e *end, also uint32) error {
 }
 
 // special hands a client over that has no destination yet.
-func (l *loop) special(fd int) {
+func (l *loop) special(fd int, turn uint32) {
 	c, err := l.take(fd)
 	if err != nil {
 		l.r.Log("%s: %v", l.r.Listen, sock.Reason(err))
@@ -358,7 +360,7 @@ func (l *loop) special(fd int) {
 		return
 	}
 	l.clients.Go(func() {
-		l.r.served(l.ctx, l.abandon, &talk{}, c)
+		l.r.served(l.ctx, l.abandon, &talk{}, c, turn)
 		l.release()
 	})
 }
@@ -413,7 +415,7 @@ func (l *loop) event(e *end, what uint32) {
 func (l *loop) unreached(p *pair) {
 	l.forget(p)
 	l.gone = append(l.gone, p.end[1].fd)
-	l.special(p.end[0].fd)
+	l.special(p.end[0].fd, p.turn)
 }
 
 // pull passes on what e has said, until there is nothing more.

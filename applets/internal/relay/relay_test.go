@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -87,6 +88,16 @@ func service(t *testing.T) string {
 			}()
 		}
 	}()
+	return ln.Addr().String()
+}
+
+// nobody is an address where nobody listens.
+func nobody(t *testing.T) string {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
 	return ln.Addr().String()
 }
 
@@ -351,21 +362,46 @@ func exchange(t *testing.T, near, far net.Conn, seed uint64) {
 
 // A destination that says no is not what the end cuts off, though it is the end; one that was waited for is.
 func TestRefusedInTheEnd(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln.Close()
 	for _, wait := range []time.Duration{0, time.Minute} {
 		r := &Relay{Options: Options{WaitBackend: wait, Log: t.Logf, Note: t.Logf}}
-		for _, e := range endpoints(t, ln.Addr().String()) {
+		for _, e := range endpoints(t, nobody(t)) {
 			r.dests.all = append(r.dests.all, &destination{Endpoint: e})
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, _, _, err := r.dial(ctx, t.Context(), nil, nil)
+		_, _, _, err := r.dial(ctx, t.Context(), &call{})
 		if abandoned := err == errAbandoned; err == nil || abandoned != (wait > 0) {
 			t.Errorf("waiting for %v: %v", wait, err)
 		}
+	}
+}
+
+// shares counts who gets n clients.
+func shares(r *Relay, n int) map[string]int {
+	got := map[string]int{}
+	for range n {
+		got[r.pick(r.turn()).String()]++
+	}
+	return got
+}
+
+// A client is one turn, and those that are alive have as many of them.
+func TestRoundRobin(t *testing.T) {
+	r, err := New(Options{Dests: endpoints(t, "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"), Balance: RoundRobin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := shares(r, 12), map[string]int{"127.0.0.1:1": 4, "127.0.0.1:2": 4, "127.0.0.1:3": 4}; !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	r.dests.all[1].down.Store(true)
+	if got, want := shares(r, 12), map[string]int{"127.0.0.1:1": 6, "127.0.0.1:3": 6}; !maps.Equal(got, want) {
+		t.Errorf("one is dead: %v, want %v", got, want)
+	}
+	for _, d := range r.dests.all {
+		d.down.Store(true)
+	}
+	if got := r.order(r.turn()); len(got) != 3 {
+		t.Errorf("all are dead: %v", got)
 	}
 }

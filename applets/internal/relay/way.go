@@ -29,14 +29,17 @@ type wayOptions struct {
 	ctx     context.Context // ends with the relay
 	abandon context.Context // when it ends nothing is waited for any more
 	to      *destination
-	from    net.Addr // the client
-	at      net.Addr // where it came
+	call    // of the client
 	all     *sync.WaitGroup
 	reply   bool   // to is not one of the destinations: what it says is not read as answers
 	host    string // what to's name was found to be
 
 	answer func(ds []sock.Datagram) // what comes back; nil where nobody cares
-	broken func(error)              // nobody takes what was sent; nil where nobody cares
+	broken func(error)              // nobody takes what was sent, or here not; nil where nobody cares
+
+	// reached is told when a stream to one of the destinations is there, which need not be to, and what
+	// it returns sees what is said to it; nil where nobody cares.
+	reached func(d *destination) *tap
 }
 
 // openWay opens a way to o.to. Only a name is resolved in the background.
@@ -47,12 +50,27 @@ func (r *Relay) openWay(o wayOptions) (way, error) {
 	if o.broken == nil {
 		o.broken = func(err error) { r.Note("%v", err) }
 	}
+	if o.reached == nil {
+		o.reached = func(*destination) *tap { return nil }
+	}
 	r.ferry.prepare()
 	switch {
 	case o.to.Stdout:
 		return &localWay{r: r, print: true}, nil
 	case !o.to.Datagram:
 		return r.openStream(o), nil
+	case !o.reply:
+		answer, broken := o.answer, o.broken
+		o.answer = func(ds []sock.Datagram) {
+			if o.to.down.Load() {
+				r.report(o.to, nil)
+			}
+			answer(ds)
+		}
+		o.broken = func(err error) {
+			r.report(o.to, err)
+			broken(err)
+		}
 	}
 	if _, err := netip.ParseAddr(o.to.Host); o.to.Net == "udp" && o.to.Host != "" && err != nil {
 		if o.host = r.ferry.known(o.to.Host); o.host == "" {
