@@ -151,6 +151,7 @@ type end struct {
 	ask  bool  // something came before the destination was there
 	eof  bool  // nothing more comes
 	hup  bool  // the end, or an error, is near: read until it comes
+	part bool  // a read may take less than there is: one of a unix socket ends behind descriptors that were sent along
 	full uint8 // reads in a row that filled the buffer
 	fd   int
 }
@@ -327,8 +328,8 @@ func (l *loop) connect(fd int) {
 		return
 	}
 	p := &pair{d: d, turn: turn, began: l.now, connecting: true, index: len(l.pairs)}
-	p.end[0] = end{p: p, i: 0, fd: fd}
-	p.end[1] = end{p: p, i: 1, fd: to}
+	p.end[0] = end{p: p, i: 0, fd: fd, part: l.r.Listen.Net == "unix"}
+	p.end[1] = end{p: p, i: 1, fd: to, part: family == unix.AF_UNIX}
 	l.pairs = append(l.pairs, p)
 	d.clients.Add(1)
 	// The events of now come too: an edge is what epoll has not told yet.
@@ -462,7 +463,7 @@ func (l *loop) pull(e *end) {
 			continue
 		}
 		e.full = 0
-		if !e.hup { // epoll(7): a read that did not fill the buffer has taken all
+		if !e.hup && !e.part { // epoll(7): a read that did not fill the buffer has taken all
 			return
 		}
 	}
