@@ -151,6 +151,7 @@ type end struct {
 	ask  bool  // something came before the destination was there
 	eof  bool  // nothing more comes
 	hup  bool  // the end, or an error, is near: read until it comes
+	left bool  // whoever it was has closed the socket, not only ended its side
 	part bool  // a read may take less than there is: one of a unix socket ends behind descriptors that were sent along
 	full uint8 // reads in a row that filled the buffer
 	fd   int
@@ -379,6 +380,7 @@ func (l *loop) event(e *end, what uint32) {
 	p := e.p
 	if what&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		e.hup = true
+		e.left = e.left || what&unix.EPOLLHUP != 0
 	}
 	if p.connecting {
 		if e.i == 0 {
@@ -409,6 +411,8 @@ func (l *loop) event(e *end, what uint32) {
 		l.pull(e)
 	case what&unix.EPOLLERR != 0: // reset, after its end
 		l.broken(e)
+	case e.left:
+		l.end(e, false)
 	}
 }
 
@@ -439,6 +443,9 @@ func (l *loop) pull(e *end) {
 				return
 			}
 			unix.Shutdown(to.fd, unix.SHUT_WR) // it fails where to is gone, which reading it tells better
+			if e.left {
+				l.end(e, false)
+			}
 			return
 		}
 		m, err := unix.Write(to.fd, l.buf[:n])
@@ -502,18 +509,24 @@ func (l *loop) lastWords(e *end) {
 }
 
 // broken passes on that e has ended abruptly.
-func (l *loop) broken(e *end) {
+func (l *loop) broken(e *end) { l.end(e, true) }
+
+// end closes the other side of e, which is gone: abruptly, if e has ended so; else the other side has an
+// end already, and nobody takes what it answers.
+func (l *loop) end(e *end, abruptly bool) {
 	p, to := e.p, e.other()
 	if p.connecting {
 		l.close(p)
 		return
 	}
 	if n, err := unix.IoctlGetInt(to.fd, unix.SIOCOUTQ); err == nil && n == 0 {
-		unix.SetsockoptLinger(to.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		if abruptly {
+			unix.SetsockoptLinger(to.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		}
 		l.close(p)
 		return
 	}
-	// A reset would take away what is on its way.
+	// A reset, which also a close with something unread is, would take away what is on its way.
 	l.forget(p)
 	l.gone = append(l.gone, e.fd)
 	c, err := l.take(to.fd)
@@ -523,7 +536,11 @@ func (l *loop) broken(e *end) {
 	}
 	l.clients.Go(func() {
 		sock.WaitSent(l.abandon, c)
-		sock.Abort(c)
+		if abruptly {
+			sock.Abort(c)
+		} else {
+			c.Close()
+		}
 		l.release()
 	})
 }

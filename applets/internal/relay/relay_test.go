@@ -405,3 +405,57 @@ func TestRoundRobin(t *testing.T) {
 		t.Errorf("all are dead: %v", got)
 	}
 }
+
+// A client on a unix socket that is gone is told from one that has only ended its side: nobody waits for
+// whom it talked to. What it has said before arrives all the same.
+func TestUnixClientIsGone(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux shows it")
+	}
+	for name, o := range map[string]Options{"engine": {}, "package net": {Rate: 1 << 40}} {
+		for _, kind := range []string{"unix", "tcp"} {
+			t.Run(name+" to "+kind, func(t *testing.T) {
+				at := "127.0.0.1:0"
+				if kind == "unix" {
+					at = t.TempDir() + "/service"
+				}
+				ln, err := net.Listen(kind, at)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer ln.Close()
+				front := t.TempDir() + "/front"
+				o.Listen, o.Dests = endpoints(t, "unix:"+front)[0], endpoints(t, map[string]string{"unix": "unix:", "tcp": "tcp://"}[kind]+ln.Addr().String())
+				r, stop := started(t, o)
+				defer stop()
+				for _, size := range []int{1, 1 << 20} {
+					near, err := net.Dial("unix", front)
+					if err != nil {
+						t.Fatal(err)
+					}
+					far, err := ln.Accept()
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer far.Close()
+					far.SetDeadline(time.Now().Add(20 * time.Second))
+					go func() {
+						near.Write(make([]byte, size))
+						near.Close()
+					}()
+					if n, err := io.Copy(io.Discard, far); err != nil || int(n) != size {
+						t.Errorf("%d bytes of %d, %v", n, size, err)
+					}
+					for end := time.Now().Add(20 * time.Second); r.Counts().Peers != 0; time.Sleep(time.Millisecond) {
+						if time.Now().After(end) {
+							t.Fatal("it is waited for a client that is gone")
+						}
+					}
+					if _, err := far.Write([]byte("x")); kind == "unix" && err == nil {
+						t.Error("the service is not told")
+					}
+				}
+			})
+		}
+	}
+}
