@@ -233,7 +233,7 @@ func (r *relaying) service(c *cli.Call) *bind.Service {
 			go r.reload(ctx, wish, engine)
 			err = engine.Run(ctx, abandon)
 			if cut := (*relay.ErrCut)(nil); errors.As(err, &cut) {
-				left = cut.N
+				left = cut.Connections + cut.Datagrams
 			}
 			return left, err
 		},

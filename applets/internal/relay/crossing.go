@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -36,8 +37,7 @@ type outbox struct {
 
 	mu     sync.Mutex
 	bytes  []byte
-	ends   []int // raw: where each datagram ends in bytes
-	count  int   // datagrams
+	ends   []int // where each datagram ends in bytes
 	closed bool
 }
 
@@ -59,10 +59,7 @@ func (b *outbox) put(f Frame, datagram []byte) error {
 		return err
 	}
 	b.bytes = bytes
-	if f == Raw {
-		b.ends = append(b.ends, len(bytes))
-	}
-	b.count++
+	b.ends = append(b.ends, len(bytes))
 	b.ferry.queued.Add(int64(len(bytes) - before))
 	b.signal()
 	return nil
@@ -84,12 +81,12 @@ func (b *outbox) close() {
 }
 
 // take returns what is there, for who calls done later; more is false when nothing comes any more.
-func (b *outbox) take() (bytes []byte, ends []int, count int, more bool) {
+func (b *outbox) take() (bytes []byte, ends []int, more bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	bytes, ends, count = b.bytes, b.ends, b.count
-	b.bytes, b.ends, b.count = nil, nil, 0
-	return bytes, ends, count, !b.closed
+	bytes, ends = b.bytes, b.ends
+	b.bytes, b.ends = nil, nil
+	return bytes, ends, !b.closed
 }
 
 // done gives back what take gave, to be used again unless it is large.
@@ -105,27 +102,30 @@ func (b *outbox) done(bytes []byte, ends []int) {
 // discard is called when nothing is taken any more, and returns how many datagrams are left.
 func (b *outbox) discard() int {
 	b.close()
-	bytes, ends, count, _ := b.take()
+	bytes, ends, _ := b.take()
 	b.done(bytes, ends)
-	return count
+	return len(ends)
 }
 
-// write writes what take gave to c; raw, each datagram by itself.
-func write(c net.Conn, bytes []byte, ends []int) error {
-	if ends == nil {
-		_, err := c.Write(bytes)
-		return err
-	}
-	at := 0
-	for _, end := range ends {
-		if end > at { // a write of nothing is nothing
-			if _, err := c.Write(bytes[at:end]); err != nil {
-				return err
+// write writes what take gave to c, raw each datagram by itself, and tells moved of it. left is how many
+// datagrams were not written, or not whole.
+func write(c net.Conn, f Frame, bytes []byte, ends []int, moved func(int)) (left int, err error) {
+	for at := 0; len(ends) > 0; {
+		n := 1
+		for f != Raw && n < len(ends) && ends[n]-at <= pieceSize { // so that a slow peer is seen to take something
+			n++
+		}
+		if end := ends[n-1]; end > at { // a write of nothing is nothing
+			m, err := c.Write(bytes[at:end])
+			moved(m)
+			if at += m; err != nil {
+				whole, _ := slices.BinarySearch(ends, at+1)
+				return len(ends) - whole, err
 			}
 		}
-		at = end
+		ends = ends[n:]
 	}
-	return nil
+	return 0, nil
 }
 
 // readStream calls f with what comes from c until it ends (io.EOF), it breaks or f returns an error.
@@ -224,10 +224,15 @@ const lastWord = 5 * time.Second
 func (w *streamWay) run() {
 	defer w.cut()
 	defer w.stop()
-	defer func() { w.r.lose(w.box.discard(), fmt.Sprintf("%s: %v", w.at.Load(), errOver)) }()
+	defer func() { w.lose(w.box.discard(), fmt.Errorf("%s: %w", w.at.Load(), errOver)) }()
 	defer w.conns.Wait()
 	var link *streamLink
-	defer func() { link.close() }()
+	defer func() {
+		if link != nil && w.o.ctx.Err() != nil {
+			w.r.waitTaken(w.hurry, w.o.abandon, link.conn)
+		}
+		link.close()
+	}()
 	var pause time.Duration
 	for {
 		select {
@@ -237,17 +242,18 @@ func (w *streamWay) run() {
 			link = nil
 			continue
 		}
-		bytes, ends, count, more := w.box.take()
-		if count > 0 && link.isOver() {
+		bytes, ends, more := w.box.take()
+		if len(ends) > 0 && link.isOver() {
 			link.close()
 			link = nil
 		}
-		if count > 0 && link == nil {
+		if len(ends) > 0 && link == nil {
 			var err error
 			if link, err = w.connect(); err != nil {
 				w.box.done(bytes, ends)
-				w.r.lose(count, err.Error())
+				w.lose(len(ends), err)
 				if !more || w.o.ctx.Err() != nil {
+					w.lose(w.box.discard(), err)
 					return
 				}
 				pause = min(max(2*pause, 50*time.Millisecond), time.Second)
@@ -256,23 +262,31 @@ func (w *streamWay) run() {
 			}
 			pause = 0
 		}
-		if count > 0 {
-			err := w.tap(link, bytes, ends)
+		if len(ends) > 0 {
+			left, err := len(ends), w.tap(link, bytes, ends)
 			if err == nil {
-				err = write(link.conn, bytes, ends)
+				left, err = write(link.conn, w.r.Frame, bytes, ends, func(n int) { w.r.moved(n, w.o.reply) })
 			}
 			w.box.done(bytes, ends)
 			if err != nil {
-				w.r.lose(count, fmt.Sprintf("%s: %v", link.to, sock.Reason(err)))
+				w.lose(left, fmt.Errorf("%s: %w", link.to, sock.Reason(err)))
 				link.close()
 				link = nil
-			} else {
-				w.r.moved(len(bytes), w.o.reply)
 			}
 		}
 		if !more {
 			return
 		}
+	}
+}
+
+// lose counts datagrams that are lost because of err, and whether it is the end that they were lost in.
+func (w *streamWay) lose(n int, err error) {
+	switch {
+	case err == errAbandoned && w.o.ctx.Err() != nil, w.o.abandon.Err() != nil:
+		w.r.leave(n, fmt.Sprintf("%s: %v", w.at.Load(), errAbandoned))
+	default:
+		w.r.lose(n, err.Error())
 	}
 }
 
@@ -483,7 +497,7 @@ func (x *crossing) run(ctx, abandon context.Context, d *destination) error {
 		}
 		read <- err
 	})
-	all.Go(func() { wrote <- x.write() })
+	all.Go(func() { wrote <- x.write(abandon) })
 
 	err = x.wait(ctx, read, wrote, began)
 	// What came back is passed on, and then the stream ends.
@@ -492,7 +506,7 @@ func (x *crossing) run(ctx, abandon context.Context, d *destination) error {
 		replies.end(false)
 	}
 	x.box.close()
-	stop := context.AfterFunc(abandon, func() { c.Close() })
+	stop := context.AfterFunc(abandon, func() { c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if err != nil {
 		if errors.As(err, new(frameError)) {
@@ -501,8 +515,33 @@ func (x *crossing) run(ctx, abandon context.Context, d *destination) error {
 		sock.Abort(c)
 		return err
 	}
-	c.SetWriteDeadline(time.Now().Add(lastWord))
-	return <-wrote
+	if ctx.Err() == nil {
+		c.SetWriteDeadline(time.Now().Add(lastWord))
+	}
+	if err = <-wrote; ctx.Err() != nil {
+		r.waitTaken(abandon, abandon, c)
+	}
+	return err
+}
+
+// waitTaken waits until the kernel of c's peer has what it was sent, as long as hurry has not ended; where
+// abandon has, the peer was not waited for.
+func (r *Relay) waitTaken(hurry, abandon context.Context, c net.Conn) {
+	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
+		before, ok := sock.Unsent(c)
+		switch {
+		case !ok || before == 0:
+			return
+		case !sleep(hurry, pause):
+			if abandon.Err() != nil {
+				r.cut.Add(1)
+			}
+			return
+		}
+		if now, ok := sock.Unsent(c); ok {
+			r.taken.Add(int64(before - now))
+		}
+	}
 }
 
 // wait waits for the end: of ctx, of the stream, or that nothing has moved for too long.
@@ -539,19 +578,20 @@ func (x *crossing) wait(ctx context.Context, read, wrote chan error, began time.
 	}
 }
 
-// write writes what comes back to the client.
-func (x *crossing) write() error {
-	defer x.box.discard()
+// write writes what comes back to the client, until abandon ends.
+func (x *crossing) write(abandon context.Context) error {
 	for {
 		<-x.box.wake
-		bytes, ends, count, more := x.box.take()
-		if count > 0 {
-			err := write(x.c, bytes, ends)
+		bytes, ends, more := x.box.take()
+		if len(ends) > 0 {
+			left, err := write(x.c, x.r.Frame, bytes, ends, func(n int) { x.r.moved(n, true) })
 			x.box.done(bytes, ends)
 			if err != nil {
+				if left += x.box.discard(); abandon.Err() != nil {
+					x.r.leave(left, "an answer: "+errAbandoned.Error())
+				}
 				return err
 			}
-			x.r.back.Add(int64(len(bytes)))
 		}
 		if !more {
 			return nil

@@ -2,6 +2,8 @@ package relay
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -228,5 +230,63 @@ func TestRoundRobinOfSessions(t *testing.T) {
 		if n := d.clients.Load(); n != 2 {
 			t.Errorf("%s has %d clients of 4", d, n)
 		}
+	}
+}
+
+// What was taken of datagrams and could not be passed on in the end is counted, and told of.
+func TestDatagramsAreLeft(t *testing.T) {
+	stuck, err := net.Listen("tcp", "127.0.0.1:0") // and nobody reads
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stuck.Close()
+	for name, o := range map[string]Options{
+		"stuck":   {Dests: endpoints(t, stuck.Addr().String())},
+		"waiting": {Dests: endpoints(t, nobody(t)), WaitBackend: time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log lines
+			o.Listen = endpoints(t, "udp://127.0.0.1:0")[0]
+			o.UDPTimeout, o.MaxSessions, o.MaxDatagram, o.Log = time.Minute, 10, 65507, log.logf
+			r, err := New(o)
+			if err == nil {
+				err = r.Open(t.Context())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			abandon, hurry := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- r.Run(ctx, abandon) }()
+			c, err := net.Dial("udp", r.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			enough := func() bool { return r.ferry.queued.Load() > outboxMost/2 }
+			if name == "waiting" {
+				enough = func() bool { return strings.Contains(log.String(), "refused") }
+			}
+			for end := time.Now().Add(20 * time.Second); !enough(); time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatal("nothing waits")
+				}
+				c.Write(make([]byte, 8000))
+			}
+			stop()
+			if name == "stuck" { // else it is the end that is waited for no longer
+				hurry()
+			}
+			err = <-done
+			hurry()
+			var cut *ErrCut
+			if !errors.As(err, &cut) || cut.Datagrams == 0 {
+				t.Errorf("%v\n%s", err, log.String())
+			}
+			if n := r.ferry.queued.Load(); n != 0 {
+				t.Errorf("%d bytes are still counted", n)
+			}
+		})
 	}
 }

@@ -357,9 +357,13 @@ func (w *lateWay) open(ctx context.Context) {
 	w.opening = false
 	if err != nil {
 		w.failed = time.Now()
-		w.r.lose(len(w.waiting), err.Error())
-		if w.o.ctx.Err() == nil && !w.over {
-			w.o.broken(err)
+		if w.o.ctx.Err() != nil {
+			w.r.leave(len(w.waiting), fmt.Sprintf("%s: %v", o.to, errAbandoned))
+		} else {
+			w.r.lose(len(w.waiting), err.Error())
+			if !w.over {
+				w.o.broken(err)
+			}
 		}
 		w.waiting = nil
 		return
@@ -537,6 +541,12 @@ func (r *Relay) lose(n int, why string) {
 		r.dropped.Add(int64(n))
 		r.ferry.losses.add(r, n, why)
 	}
+}
+
+// leave is lose for what had been taken, and whose way on was not waited for in the end.
+func (r *Relay) leave(n int, why string) {
+	r.left.Add(int64(n))
+	r.lose(n, why)
 }
 
 // losses are what has been lost and not been told of, by reason.
