@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"sockbox/applets/internal/secret"
 	"sockbox/applets/internal/sock"
 )
 
@@ -190,6 +191,8 @@ type streamWay struct {
 	hurry context.Context // in which the end is
 	cut   context.CancelFunc
 	conns sync.WaitGroup // readers
+
+	refusal error // of the key, where reply is set
 }
 
 func (r *Relay) openStream(o wayOptions) *streamWay {
@@ -296,7 +299,12 @@ func (w *streamWay) connect() (*streamLink, error) {
 	var err error
 	done := func() {}
 	if w.o.reply {
-		l.conn, err = w.r.dialOne(w.hurry, w.o.to, w.o.from, w.o.at)
+		if l.conn, err = nil, w.refusal; err == nil {
+			l.conn, err = w.r.dialOne(w.hurry, w.o.to, w.o.from, w.o.at)
+		}
+		if errors.Is(err, secret.ErrRefused) {
+			w.refusal = err
+		}
 	} else {
 		l.conn, l.to, done, err = w.r.dial(w.o.ctx, w.hurry, &w.o.call)
 		if err == nil && l.conn == nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -35,6 +36,19 @@ func (d *destination) dead() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return !d.Datagram || time.Since(d.since) < forget
+}
+
+// refusal is that d has refused the key, as far as is known; else nil.
+func (d *destination) refusal() error {
+	if !d.Key || !d.down.Load() {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if errors.Is(d.why, secret.ErrRefused) {
+		return d.why
+	}
+	return nil
 }
 
 // forget is when one for datagrams is given another chance: there is no asking it.
@@ -170,17 +184,25 @@ type call struct {
 	turn uint32
 	from net.Addr // who it is
 	at   net.Addr // the address of ours where it came
+
+	// Those that have refused the key are not asked again by themselves: each try is a guess for them.
+	refused []*destination
 }
 
 // dial connects to a stream destination for a client: with TLS, key and PROXY header as the options say.
 // It tries the destinations one after the other until abandon
 // ends, and waits for one as long as WaitBackend says, or ctx: with the end of either the error is
-// errAbandoned. The caller closes the connection, and then calls done. The connection is nil where the
+// errAbandoned. One that refuses the key is asked once. The caller closes the connection, and then calls done. The connection is nil where the
 // destination is one for datagrams.
 func (r *Relay) dial(ctx, abandon context.Context, by *call) (c net.Conn, d *destination, done func(), err error) {
 	end := time.Now().Add(r.WaitBackend)
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		open := false // a try may help
 		for _, d = range r.order(by.turn) {
+			if why := d.refusal(); why != nil && slices.Contains(by.refused, d) {
+				err = why
+				continue
+			}
 			if d.Stdout {
 				return r.stdout(), d, func() {}, nil
 			}
@@ -189,13 +211,21 @@ func (r *Relay) dial(ctx, abandon context.Context, by *call) (c net.Conn, d *des
 				if abandon.Err() == nil {
 					r.report(d, err)
 				}
+				if errors.Is(err, secret.ErrRefused) {
+					by.refused = append(by.refused, d)
+				} else {
+					open = true
+				}
 			}
 			if d.Datagram || err == nil {
 				d.clients.Add(1)
 				return c, d, func() { d.clients.Add(-1) }, nil
 			}
 		}
-		left := time.Until(end)
+		left := time.Duration(0)
+		if open {
+			left = time.Until(end)
+		}
 		if abandon.Err() != nil || left > 0 && !sleep(ctx, min(pause, left)) {
 			return nil, nil, nil, errAbandoned
 		}
