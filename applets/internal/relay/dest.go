@@ -106,7 +106,8 @@ func (r *Relay) pick(turn uint32) *destination {
 }
 
 // report says that d could be reached, with a nil err, or why not. One that cannot is tried again in the
-// background where there are others and it takes streams; else by the next client.
+// background where there are others and it takes streams, unless it has refused the key; else by the next
+// client.
 func (r *Relay) report(d *destination, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -116,15 +117,16 @@ func (r *Relay) report(d *destination, err error) {
 	if err != nil {
 		d.since = time.Now()
 	}
+	refused := errors.Is(err, secret.ErrRefused)
 	switch {
 	case err == nil && was != nil:
 		r.Log("%s: it can be reached again", d)
-	case err != nil && was == nil:
+	case err != nil && was == nil, refused && !errors.Is(was, secret.ErrRefused):
 		r.Log("%v", err)
 	case err != nil:
 		r.Note("%v", err)
 	}
-	if err != nil && !d.probing && !d.Datagram && len(r.dests.all) > 1 {
+	if err != nil && !refused && !d.probing && !d.Datagram && len(r.dests.all) > 1 {
 		d.probing = true
 		r.dests.probes.Go(func() { r.probe(r.dests.ctx, d) })
 	}
@@ -146,24 +148,33 @@ const (
 	probeLate = 10 * time.Second
 )
 
-// probe connects to d until that succeeds, and says nothing there.
+// probe connects to d, as for a client, until that succeeds. It says nothing there on behalf of anybody.
 func (r *Relay) probe(ctx context.Context, d *destination) {
+	over := func(known bool) bool { // or a client has found out
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if known || d.why == nil || errors.Is(d.why, secret.ErrRefused) {
+			d.probing = false
+		}
+		return !d.probing
+	}
 	for pause := probeSoon; ; pause = min(pause*3/2, probeLate) {
-		if !sleep(ctx, pause*9/10+rand.N(pause/5)) {
+		if !sleep(ctx, pause*9/10+rand.N(pause/5)) || over(false) {
 			return
 		}
-		c, err := sock.Dial(ctx, d.Addr, r.Dial)
+		ctx, cancel := context.WithTimeout(ctx, 2*max(r.Dial.Timeout, probeLate))
+		c, err := r.dialOne(ctx, d, nil, nil)
+		cancel()
 		if err == nil {
 			c.Close()
 		}
-		d.mu.Lock()
-		if err == nil || d.why == nil {
-			d.probing = false
-			d.mu.Unlock()
-			r.report(d, nil)
+		known := err == nil || errors.Is(err, secret.ErrRefused)
+		if over(known) {
+			if known {
+				r.report(d, err)
+			}
 			return
 		}
-		d.mu.Unlock()
 	}
 }
 
@@ -235,6 +246,8 @@ func (r *Relay) dial(ctx, abandon context.Context, by *call) (c net.Conn, d *des
 	}
 }
 
+// dialOne connects to d for the client at from, who came to our address at; for nobody, to see whether it is
+// there, where from is nil.
 func (r *Relay) dialOne(ctx context.Context, d *destination, from, at net.Addr) (net.Conn, error) {
 	c, err := sock.Dial(ctx, d.Addr, r.Dial)
 	if err != nil {
@@ -283,7 +296,7 @@ func (r *Relay) tell(c net.Conn, from, at net.Addr) error {
 		return nil
 	}
 	_, datagram := from.(*net.UDPAddr)
-	h := sock.ProxyHeader{Source: from, Dest: at, Datagram: datagram}
+	h := sock.ProxyHeader{Source: from, Dest: at, Datagram: datagram, Local: from == nil}
 	b, err := h.Append(nil, r.ProxyOut)
 	if err == nil {
 		_, err = c.Write(b)

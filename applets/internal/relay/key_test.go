@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"crypto/tls"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -83,4 +85,60 @@ func TestRefusedKeyIsNotTriedAgain(t *testing.T) {
 		c.Write([]byte("x"))
 		waitFor(t, "it is not tried again", func() bool { return refused(log) == 2 })
 	})
+}
+
+// A destination that takes connections, and fails what has to be said there first, stays dead. One that has
+// refused the key is not even probed.
+func TestProbe(t *testing.T) {
+	alive := service(t)
+	t.Run("TLS", func(t *testing.T) {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		var log lines
+		r, stop := started(t, Options{Dests: endpoints(t, "tls://"+ln.Addr().String(), alive), TLSDest: func(string) (*tls.Config, error) { return &tls.Config{InsecureSkipVerify: true}, nil }, Log: log.logf})
+		defer stop()
+		if got := asks(t, r.Addr(), "hello"); got != "hello" {
+			t.Errorf("%q came back", got)
+		}
+		_ = got(t, ln) // the client's try, which ends with its time
+		for range 2 {
+			// Who only connects says nothing.
+			if first := got(t, ln); first != "\x16" {
+				t.Errorf("a probe says %q first", first)
+			}
+		}
+		if s := log.String(); !r.dests.all[0].dead() || strings.Contains(s, "again") {
+			t.Errorf("a destination that fails is held for alive: %s", s)
+		}
+	})
+	t.Run("key", func(t *testing.T) {
+		at, _ := other(t)
+		r, stop := started(t, Options{Dests: endpoints(t, at, alive), Key: key(t, "ours")})
+		defer stop()
+		asks(t, r.Addr(), "hello")
+		d := r.dests.all[0]
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if !d.down.Load() || d.probing {
+			t.Errorf("dead is %t, probed is %t", d.down.Load(), d.probing)
+		}
+	})
+}
+
+// got takes the next connection, and returns the first byte of what is said there, or nothing.
+func got(t *testing.T, ln net.Listener) string {
+	t.Helper()
+	ln.(*net.TCPListener).SetDeadline(time.Now().Add(20 * time.Second))
+	c, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	b := make([]byte, 1)
+	n, _ := io.ReadFull(c, b)
+	return string(b[:n])
 }
