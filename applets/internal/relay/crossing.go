@@ -429,10 +429,102 @@ func (l *streamLink) close() {
 
 // A crossing is a client's stream that goes on in datagrams.
 type crossing struct {
-	r    *Relay
-	c    net.Conn
-	box  *outbox
-	seen atomic.Int64 // when something moved, since its beginning
+	r     *Relay
+	c     net.Conn
+	box   *outbox
+	name  string // of the client
+	turn  uint32
+	began time.Time
+	seen  atomic.Int64 // when something moved, since began
+
+	reopen atomic.Bool // nobody takes it where it goes
+	mu     sync.Mutex  // of what is sent
+	over   bool
+	to     *destination
+	way    way
+	there  *tap
+
+	answers sync.Mutex // of what comes back
+	back    *tap
+	replies way
+}
+
+func (x *crossing) touch() { x.seen.Store(int64(time.Since(x.began))) }
+
+// open opens the way to d; x.mu is held, or nobody else has x yet.
+func (x *crossing) open(ctx, abandon context.Context, d *destination, all *sync.WaitGroup) error {
+	r := x.r
+	w, err := r.openWay(wayOptions{
+		ctx: ctx, abandon: abandon, to: d, call: call{turn: x.turn, from: x.c.RemoteAddr(), at: r.at(x.c)}, all: all,
+		answer: func(ds []sock.Datagram) { x.answer(abandon, ds) },
+		broken: func(error) { x.reopen.Store(true) },
+	})
+	if err != nil {
+		r.report(d, err)
+		return err
+	}
+	x.answers.Lock()
+	defer x.answers.Unlock()
+	x.back = r.tap(d.String(), x.name, true)
+	x.to, x.way, x.there = d, w, r.tap(x.name, d.String(), false)
+	return nil
+}
+
+// send carries what the client says, by another way where there is one and nobody takes it by this.
+func (x *crossing) send(ctx, abandon context.Context, ds []sock.Datagram, all *sync.WaitGroup) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.over {
+		return
+	}
+	if x.reopen.Swap(false) {
+		order := x.r.order(x.turn)
+		if i := slices.IndexFunc(order, func(d *destination) bool { return d.Datagram }); order[i] != x.to {
+			before := x.way
+			if x.open(ctx, abandon, order[i], all) == nil {
+				before.end(false)
+			}
+		}
+	}
+	for _, a := range ds {
+		if x.there.datagram(abandon, a.Data) != nil {
+			return
+		}
+	}
+	x.way.send(ds)
+}
+
+// answer carries what comes back.
+func (x *crossing) answer(abandon context.Context, ds []sock.Datagram) {
+	x.touch()
+	x.answers.Lock()
+	defer x.answers.Unlock()
+	for _, a := range ds {
+		if x.back.datagram(abandon, a.Data) != nil {
+			return
+		}
+		if x.replies != nil {
+			continue
+		}
+		if err := x.box.put(x.r.Frame, a.Data); err != nil {
+			x.r.lose(1, fmt.Sprintf("%s: %v", x.name, err))
+		}
+	}
+	if x.replies != nil {
+		x.replies.send(ds)
+	}
+}
+
+// end ends what x has opened, which passes on what it was given.
+func (x *crossing) end() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.over = true
+	x.way.end(false)
+	if x.replies != nil {
+		x.replies.end(false)
+	}
+	x.box.close()
 }
 
 func (x *crossing) run(ctx, abandon context.Context, d *destination) error {
@@ -440,44 +532,24 @@ func (x *crossing) run(ctx, abandon context.Context, d *destination) error {
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer c.Close()
-	name := sock.PeerName(c.RemoteAddr())
-	there, back := r.tap(name, d.String(), false), r.tap(d.String(), name, true)
-	defer there.end()
-	defer back.end()
-
-	began := time.Now()
-	touch := func() { x.seen.Store(int64(time.Since(began))) }
-	replies, err := x.openReplies(ctx, abandon, &all)
+	err := x.openReplies(ctx, abandon, &all)
+	if err == nil {
+		err = x.open(ctx, abandon, d, &all)
+	}
 	if err != nil {
+		if x.replies != nil {
+			x.replies.end(false)
+		}
 		sock.Abort(c)
 		return err
 	}
-	w, err := r.openWay(wayOptions{
-		ctx: ctx, abandon: abandon, to: d, call: call{from: c.RemoteAddr(), at: r.at(c)}, all: &all,
-		answer: func(ds []sock.Datagram) {
-			touch()
-			for _, a := range ds {
-				if back.datagram(abandon, a.Data) != nil {
-					return
-				}
-				if replies != nil {
-					continue
-				}
-				if err := x.box.put(r.Frame, a.Data); err != nil {
-					r.lose(1, fmt.Sprintf("%s: %v", name, err))
-				}
-			}
-			if replies != nil {
-				replies.send(ds)
-			}
-		},
-		broken: func(error) {},
-	})
-	if err != nil {
-		r.report(d, err)
-		sock.Abort(c)
-		return err
-	}
+	defer func() {
+		x.there.end()
+		x.answers.Lock()
+		defer x.answers.Unlock()
+		x.back.end()
+		x.back = nil // what comes late is shown no more
+	}()
 
 	read, wrote := make(chan error, 1), make(chan error, 1)
 	all.Go(func() {
@@ -486,16 +558,9 @@ func (x *crossing) run(ctx, abandon context.Context, d *destination) error {
 		if r.Frame == Raw {
 			most = r.MaxDatagram
 		}
-		send := func(ds []sock.Datagram) {
-			for _, a := range ds {
-				if there.datagram(abandon, a.Data) != nil {
-					return
-				}
-			}
-			w.send(ds)
-		}
+		send := func(ds []sock.Datagram) { x.send(ctx, abandon, ds, &all) }
 		err := r.ferry.readStream(c, most, func(b []byte) error {
-			touch()
+			x.touch()
 			return frames.feed(b, send)
 		})
 		if err == io.EOF {
@@ -507,18 +572,13 @@ func (x *crossing) run(ctx, abandon context.Context, d *destination) error {
 	})
 	all.Go(func() { wrote <- x.write(abandon) })
 
-	err = x.wait(ctx, read, wrote, began)
-	// What came back is passed on, and then the stream ends.
-	w.end(false)
-	if replies != nil {
-		replies.end(false)
-	}
-	x.box.close()
+	err = x.wait(ctx, read, wrote)
+	x.end() // what came back is passed on, and then the stream ends
 	stop := context.AfterFunc(abandon, func() { c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if err != nil {
 		if errors.As(err, new(frameError)) {
-			r.Log("%s: %v", name, err)
+			r.Log("%s: %v", x.name, err)
 		}
 		sock.Abort(c)
 		return err
@@ -553,13 +613,13 @@ func (r *Relay) waitTaken(hurry, abandon context.Context, c net.Conn) {
 }
 
 // wait waits for the end: of ctx, of the stream, or that nothing has moved for too long.
-func (x *crossing) wait(ctx context.Context, read, wrote chan error, began time.Time) error {
+func (x *crossing) wait(ctx context.Context, read, wrote chan error) error {
 	r := x.r
 	limit := r.IdleTimeout
 	for {
 		var quiet <-chan time.Time
 		if limit > 0 {
-			left := limit - (time.Since(began) - time.Duration(x.seen.Load()))
+			left := limit - (time.Since(x.began) - time.Duration(x.seen.Load()))
 			if left <= 0 {
 				return nil
 			}
@@ -580,7 +640,7 @@ func (x *crossing) wait(ctx context.Context, read, wrote chan error, began time.
 			if limit = r.UDPTimeout; r.HalfClosed > 0 {
 				limit = min(limit, r.HalfClosed)
 			}
-			x.seen.Store(int64(time.Since(began)))
+			x.touch()
 		case <-quiet:
 		}
 	}
@@ -607,11 +667,12 @@ func (x *crossing) write(abandon context.Context) error {
 	}
 }
 
-func (x *crossing) openReplies(ctx, abandon context.Context, all *sync.WaitGroup) (way, error) {
+func (x *crossing) openReplies(ctx, abandon context.Context, all *sync.WaitGroup) (err error) {
 	if x.r.ReplyTo == nil {
-		return nil, nil
+		return nil
 	}
-	return x.r.openWay(wayOptions{
+	x.replies, err = x.r.openWay(wayOptions{
 		ctx: ctx, abandon: abandon, to: &destination{Endpoint: *x.r.ReplyTo}, call: call{from: x.c.RemoteAddr(), at: x.r.at(x.c)}, all: all, reply: true,
 	})
+	return err
 }

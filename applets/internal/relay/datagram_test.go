@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"runtime"
@@ -288,5 +289,47 @@ func TestDatagramsAreLeft(t *testing.T) {
 				t.Errorf("%d bytes are still counted", n)
 			}
 		})
+	}
+}
+
+// A client's stream, too, goes on to another destination for datagrams where nobody is at the first.
+func TestStreamGoesToSecondDatagramDestination(t *testing.T) {
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pc.Close()
+	var log lines
+	r, stop := started(t, Options{
+		Dests:      endpoints(t, "udp://"+pc.LocalAddr().String(), "udp://"+datagramEcho(t, "udp://127.0.0.1:0")),
+		UDPTimeout: time.Minute, MaxDatagram: 65507, Frame: Line, Log: log.logf,
+	})
+	defer stop()
+	c, err := net.Dial("tcp", r.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	answered := make(chan struct{})
+	go func() {
+		for {
+			if _, err := c.Write([]byte("hello\n")); err != nil {
+				return
+			}
+			select {
+			case <-answered:
+				return
+			case <-time.After(10 * time.Millisecond): // the first is lost, and then it is known
+			}
+		}
+	}()
+	b := make([]byte, 6)
+	if _, err := io.ReadFull(c, b); err != nil || string(b) != "hello\n" {
+		t.Errorf("%q came back, %v", b, err)
+	}
+	close(answered)
+	if s := log.String(); !strings.Contains(s, "refused") {
+		t.Errorf("nobody is told: %q", s)
 	}
 }

@@ -201,7 +201,7 @@ func (r *Relay) carry(ctx, abandon context.Context, t *talk, c net.Conn, turn ui
 	}
 	defer done()
 	if d.Datagram {
-		return r.streamToDatagrams(ctx, abandon, c, d)
+		return r.streamToDatagrams(ctx, abandon, c, d, turn)
 	}
 	var answers net.Conn
 	if r.ReplyTo != nil {
