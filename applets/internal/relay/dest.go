@@ -26,6 +26,7 @@ type destination struct {
 	mu      sync.Mutex
 	why     error // it could not be reached the last time; nil: it could, or it was not tried
 	since   time.Time
+	lacked  time.Time // something of ours was missing, and that was said
 	probing bool
 }
 
@@ -107,10 +108,17 @@ func (r *Relay) pick(turn uint32) *destination {
 
 // report says that d could be reached, with a nil err, or why not. One that cannot is tried again in the
 // background where there are others and it takes streams, unless it has refused the key; else by the next
-// client.
+// client. What was missing here says nothing about d.
 func (r *Relay) report(d *destination, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if sock.Local(err) {
+		if now := time.Now(); now.Sub(d.lacked) > forget {
+			d.lacked = now
+			r.Log("%v", err)
+		}
+		return
+	}
 	was := d.why
 	d.why = err
 	d.down.Store(err != nil)

@@ -464,3 +464,36 @@ func TestUnixClientIsGone(t *testing.T) {
 		}
 	}
 }
+
+// That there was no port to come from says nothing about the destination.
+func TestLocalFailure(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	var log lines
+	r, stop := started(t, Options{Dests: endpoints(t, service(t)), Dial: sock.DialOptions{Source: taken.Addr().String()}, Log: log.logf})
+	defer stop()
+	for range 2 {
+		c, err := net.Dial("tcp", r.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.SetDeadline(time.Now().Add(20 * time.Second))
+		if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("the client is told %v", err)
+		}
+		c.Close()
+	}
+	if r.dests.all[0].dead() {
+		t.Error("the destination is held for dead")
+	}
+	taken.Close()
+	if got := asks(t, r.Addr(), "hello"); got != "hello" {
+		t.Errorf("%q came back", got)
+	}
+	if s := log.String(); strings.Contains(s, "again") || strings.Count(s, "in use") != 1 {
+		t.Error(s)
+	}
+}

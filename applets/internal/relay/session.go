@@ -293,9 +293,11 @@ func (one *session) send(ds []sock.Datagram) {
 		one.way.end(false)
 		one.way = nil
 	}
-	if one.way == nil && !one.open() {
-		one.r.lose(len(ds), "the destination cannot be reached")
-		return
+	if one.way == nil {
+		if err := one.open(); err != nil {
+			one.r.lose(len(ds), err.Error())
+			return
+		}
 	}
 	if one.there != nil {
 		for i := range ds {
@@ -308,18 +310,18 @@ func (one *session) send(ds []sock.Datagram) {
 }
 
 // open finds a destination; one.mu is held.
-func (one *session) open() bool {
+func (one *session) open() error {
 	r := one.r
 	if r.Echo {
 		one.way = &localWay{r: r, print: len(r.Dests) > 0, answer: one.answer}
 		one.there, one.backTap = r.tap(one.name, "echo", false), r.tap("echo", one.name, true)
-		return true
+		return nil
 	}
 	d := r.pick(one.turn)
 	if d.Stdout {
 		one.way = &localWay{r: r, print: true}
 		one.there = r.tap(one.name, d.String(), false)
-		return true
+		return nil
 	}
 	w, err := r.openWay(wayOptions{
 		ctx: one.ctx, abandon: one.abandon, to: d, call: one.call(), all: &one.ways, answer: one.answer,
@@ -332,13 +334,13 @@ func (one *session) open() bool {
 	})
 	if err != nil {
 		r.report(d, err)
-		return false
+		return err
 	}
 	one.way, one.there = w, nil
 	if d.Datagram {
 		one.there = one.taps(d)
 	}
-	return true
+	return nil
 }
 
 // taps returns what sees what the client says to d; what d answers is seen from then on.

@@ -81,6 +81,12 @@ func Unreachable(err error) bool {
 	return isAny(err, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ENETDOWN)
 }
 
+// Local tells whether something was missing here, an address or port to come from, a descriptor or memory,
+// which says nothing about the peer.
+func Local(err error) bool {
+	return isAny(err, syscall.EADDRINUSE, syscall.EADDRNOTAVAIL, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ENODEV)
+}
+
 // Unresolved tells whether a name could not be turned into an address. It is
 // never true together with Refused or Unreachable.
 func Unresolved(err error) bool {
