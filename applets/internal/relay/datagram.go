@@ -37,7 +37,6 @@ func (r *Relay) serveDatagrams(ctx, abandon context.Context) error {
 	if r.IdleTimeout > 0 {
 		s.idle = min(s.idle, r.IdleTimeout)
 	}
-	defer r.ferry.losses.tell(r)
 	defer s.ways.Wait()
 	defer s.endAll()
 	var reaper sync.WaitGroup

@@ -91,6 +91,8 @@ type Relay struct {
 	talks   talks
 	pace    [2]pace
 	ferry   ferry                   // of datagrams
+	losses  losses                  // of datagrams
+	away    losses                  // of clients
 	out     chan struct{}           // whoever writes to Out has put one in
 	fail    context.CancelCauseFunc // ends all; set by Run
 	closing sync.Once
@@ -115,6 +117,8 @@ func New(o Options) (*Relay, error) {
 		o.Log = o.Note
 	}
 	r := &Relay{out: make(chan struct{}, 1), Options: o}
+	r.losses.what, r.losses.all = "dropped %d datagrams", &r.dropped
+	r.away.what, r.away.all = "turned away %d clients", &r.refused
 	r.dests.ctx = context.Background() // until Run has one that ends
 	r.MaxConns = room(r.MaxConns)
 	for _, d := range o.Dests {
@@ -157,6 +161,8 @@ func (r *Relay) Run(ctx, abandon context.Context) error {
 	r.dests.ctx = work
 	defer r.dests.probes.Wait()
 	defer cancel()
+	defer r.away.tell(r)
+	defer r.losses.tell(r)
 	var err error
 	if r.packets != nil {
 		err = r.serveDatagrams(ctx, abandon)

@@ -166,8 +166,12 @@ func (r *Relay) greet(ctx context.Context, c net.Conn) (net.Conn, error) {
 	if r.ProxyIn != nil && r.ProxyIn.Allows(c.RemoteAddr()) {
 		end := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
 		told, err := sock.ReadProxy(c, time.Now().Add(handshakeTime))
-		if !end() || err != nil {
-			return nil, errors.Join(err, ctx.Err())
+		if !end() {
+			return nil, ctx.Err()
+		}
+		if err != nil { // it is a proxy of ours, and set up wrongly
+			r.turnAway(c.RemoteAddr(), err)
+			return nil, errNotAllowed
 		}
 		if c = told; !r.admits(c.RemoteAddr()) {
 			return nil, errNotAllowed

@@ -418,7 +418,6 @@ type ferry struct {
 	room   *sock.Room  // for what comes from destinations
 	pieces chan []byte // for what comes from streams
 	queued atomic.Int64
-	losses losses
 
 	mu    sync.Mutex
 	marks map[netip.AddrPort]int // where our own sockets are
@@ -539,7 +538,7 @@ func (r *Relay) moved(n int, back bool) {
 func (r *Relay) lose(n int, why string) {
 	if n > 0 {
 		r.dropped.Add(int64(n))
-		r.ferry.losses.add(r, n, why)
+		r.losses.add(r, n, why)
 	}
 }
 
@@ -549,8 +548,20 @@ func (r *Relay) leave(n int, why string) {
 	r.lose(n, why)
 }
 
+// turnAway counts a client who should have said more, and says so, at most once a second.
+func (r *Relay) turnAway(a net.Addr, err error) {
+	host, _, splitErr := net.SplitHostPort(a.String())
+	if splitErr != nil {
+		host = sock.PeerName(a)
+	}
+	r.refused.Add(1)
+	r.away.add(r, 1, fmt.Sprintf("%s: %v", host, err))
+}
+
 // losses are what has been lost and not been told of, by reason.
 type losses struct {
+	what  string // was done to how many
+	all   *atomic.Int64
 	mu    sync.Mutex
 	count map[string]int
 	last  time.Time
@@ -595,7 +606,7 @@ func (l *losses) tell(r *Relay) {
 func (l *losses) tellLocked(r *Relay) {
 	l.last = time.Now()
 	for why, n := range l.count {
-		r.Log("dropped %d datagrams: %s (%d in all)", n, why, r.dropped.Load())
+		r.Log(l.what+": %s (%d in all)", n, why, l.all.Load())
 	}
 	clear(l.count)
 }
