@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -291,6 +292,9 @@ func (r *Relay) dialOne(ctx context.Context, d *destination, from, at net.Addr) 
 			t := tls.Client(c, config)
 			if err = t.HandshakeContext(ctx); err == nil {
 				return t, nil
+			}
+			if errors.Is(err, io.EOF) {
+				err = errors.New("the connection was closed within the TLS handshake")
 			}
 		}
 	}
