@@ -45,8 +45,9 @@ unix:@NAME, unixgram:/PATH, fd:N (LISTEN only), and
   -                (DEST only) stdout; nothing is answered
 
 Of several DESTs --balance says who gets a client. One that cannot be reached is passed
-over, and tried again in the background, and said so. A client whom nobody takes is
-reset, unless --wait-backend gives a DEST time to come up.
+over, and tried again in the background, and said so; one that refuses the key is not
+tried again until HUP, or a client has no other. A client whom nobody takes is reset,
+unless --wait-backend gives a DEST time to come up.
 
 A client that sends datagrams has a session: a port of its own towards DEST, from which
 DEST's answers come back, and nobody else's, until nothing has moved for --udp-timeout.
@@ -233,7 +234,7 @@ func (r *relaying) service(c *cli.Call) *bind.Service {
 			go r.reload(ctx, wish, engine)
 			err = engine.Run(ctx, abandon)
 			if cut := (*relay.ErrCut)(nil); errors.As(err, &cut) {
-				left = cut.N
+				left = cut.Connections + cut.Datagrams
 			}
 			return left, err
 		},

@@ -400,6 +400,11 @@ func (t *ClientTLS) TLS() (sock.ClientTLS, error) {
 	if t.tls.Cert == "" && t.tls.Key != "" {
 		return t.tls, cli.Usagef("--tls-client-key needs --tls-client-cert")
 	}
+	if t.tls.Pin != "" {
+		if _, err := sock.ParseFingerprint(t.tls.Pin); err != nil {
+			return t.tls, cli.Usage(fmt.Errorf("--tls-pin: %w", err))
+		}
+	}
 	return t.tls, nil
 }
 

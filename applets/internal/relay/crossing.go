@@ -7,11 +7,13 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"sockbox/applets/internal/secret"
 	"sockbox/applets/internal/sock"
 )
 
@@ -36,8 +38,7 @@ type outbox struct {
 
 	mu     sync.Mutex
 	bytes  []byte
-	ends   []int // raw: where each datagram ends in bytes
-	count  int   // datagrams
+	ends   []int // where each datagram ends in bytes
 	closed bool
 }
 
@@ -59,10 +60,7 @@ func (b *outbox) put(f Frame, datagram []byte) error {
 		return err
 	}
 	b.bytes = bytes
-	if f == Raw {
-		b.ends = append(b.ends, len(bytes))
-	}
-	b.count++
+	b.ends = append(b.ends, len(bytes))
 	b.ferry.queued.Add(int64(len(bytes) - before))
 	b.signal()
 	return nil
@@ -84,12 +82,12 @@ func (b *outbox) close() {
 }
 
 // take returns what is there, for who calls done later; more is false when nothing comes any more.
-func (b *outbox) take() (bytes []byte, ends []int, count int, more bool) {
+func (b *outbox) take() (bytes []byte, ends []int, more bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	bytes, ends, count = b.bytes, b.ends, b.count
-	b.bytes, b.ends, b.count = nil, nil, 0
-	return bytes, ends, count, !b.closed
+	bytes, ends = b.bytes, b.ends
+	b.bytes, b.ends = nil, nil
+	return bytes, ends, !b.closed
 }
 
 // done gives back what take gave, to be used again unless it is large.
@@ -105,27 +103,30 @@ func (b *outbox) done(bytes []byte, ends []int) {
 // discard is called when nothing is taken any more, and returns how many datagrams are left.
 func (b *outbox) discard() int {
 	b.close()
-	bytes, ends, count, _ := b.take()
+	bytes, ends, _ := b.take()
 	b.done(bytes, ends)
-	return count
+	return len(ends)
 }
 
-// write writes what take gave to c; raw, each datagram by itself.
-func write(c net.Conn, bytes []byte, ends []int) error {
-	if ends == nil {
-		_, err := c.Write(bytes)
-		return err
-	}
-	at := 0
-	for _, end := range ends {
-		if end > at { // a write of nothing is nothing
-			if _, err := c.Write(bytes[at:end]); err != nil {
-				return err
+// write writes what take gave to c, raw each datagram by itself, and tells moved of it. left is how many
+// datagrams were not written, or not whole.
+func write(c net.Conn, f Frame, bytes []byte, ends []int, moved func(int)) (left int, err error) {
+	for at := 0; len(ends) > 0; {
+		n := 1
+		for f != Raw && n < len(ends) && ends[n]-at <= pieceSize { // so that a slow peer is seen to take something
+			n++
+		}
+		if end := ends[n-1]; end > at { // a write of nothing is nothing
+			m, err := c.Write(bytes[at:end])
+			moved(m)
+			if at += m; err != nil {
+				whole, _ := slices.BinarySearch(ends, at+1)
+				return len(ends) - whole, err
 			}
 		}
-		at = end
+		ends = ends[n:]
 	}
-	return nil
+	return 0, nil
 }
 
 // readStream calls f with what comes from c until it ends (io.EOF), it breaks or f returns an error.
@@ -184,15 +185,19 @@ type streamWay struct {
 	r     *Relay
 	o     wayOptions
 	box   *outbox
-	ended context.Context // by end
+	at    atomic.Pointer[destination] // the one that was reached the last time
+	ended context.Context             // by end
 	stop  context.CancelFunc
 	hurry context.Context // in which the end is
 	cut   context.CancelFunc
 	conns sync.WaitGroup // readers
+
+	refusal error // of the key, where reply is set
 }
 
 func (r *Relay) openStream(o wayOptions) *streamWay {
 	w := &streamWay{r: r, o: o, box: newOutbox(&r.ferry)}
+	w.at.Store(o.to)
 	w.ended, w.stop = context.WithCancel(context.Background())
 	w.hurry, w.cut = context.WithCancel(o.abandon)
 	o.all.Go(w.run)
@@ -202,7 +207,7 @@ func (r *Relay) openStream(o wayOptions) *streamWay {
 func (w *streamWay) send(ds []sock.Datagram) {
 	for _, d := range ds {
 		if err := w.box.put(w.r.Frame, d.Data); err != nil {
-			w.r.lose(1, fmt.Sprintf("%s: %v", w.o.to, err))
+			w.r.lose(1, fmt.Sprintf("%s: %v", w.at.Load(), err))
 		}
 	}
 }
@@ -222,10 +227,15 @@ const lastWord = 5 * time.Second
 func (w *streamWay) run() {
 	defer w.cut()
 	defer w.stop()
-	defer func() { w.r.lose(w.box.discard(), fmt.Sprintf("%s: %v", w.o.to, errOver)) }()
+	defer func() { w.lose(w.box.discard(), fmt.Errorf("%s: %w", w.at.Load(), errOver)) }()
 	defer w.conns.Wait()
 	var link *streamLink
-	defer func() { link.close() }()
+	defer func() {
+		if link != nil && w.o.ctx.Err() != nil {
+			w.r.waitTaken(w.hurry, w.o.abandon, link.conn)
+		}
+		link.close()
+	}()
 	var pause time.Duration
 	for {
 		select {
@@ -235,17 +245,18 @@ func (w *streamWay) run() {
 			link = nil
 			continue
 		}
-		bytes, ends, count, more := w.box.take()
-		if count > 0 && link.isOver() {
+		bytes, ends, more := w.box.take()
+		if len(ends) > 0 && link.isOver() {
 			link.close()
 			link = nil
 		}
-		if count > 0 && link == nil {
+		if len(ends) > 0 && link == nil {
 			var err error
 			if link, err = w.connect(); err != nil {
 				w.box.done(bytes, ends)
-				w.r.lose(count, err.Error())
+				w.lose(len(ends), err)
 				if !more || w.o.ctx.Err() != nil {
+					w.lose(w.box.discard(), err)
 					return
 				}
 				pause = min(max(2*pause, 50*time.Millisecond), time.Second)
@@ -254,15 +265,16 @@ func (w *streamWay) run() {
 			}
 			pause = 0
 		}
-		if count > 0 {
-			err := write(link.conn, bytes, ends)
+		if len(ends) > 0 {
+			left, err := len(ends), w.tap(link, bytes, ends)
+			if err == nil {
+				left, err = write(link.conn, w.r.Frame, bytes, ends, func(n int) { w.r.moved(n, w.o.reply) })
+			}
 			w.box.done(bytes, ends)
 			if err != nil {
-				w.r.lose(count, fmt.Sprintf("%s: %v", w.o.to, sock.Reason(err)))
+				w.lose(left, fmt.Errorf("%s: %w", link.to, sock.Reason(err)))
 				link.close()
 				link = nil
-			} else {
-				w.r.moved(len(bytes), w.o.reply)
 			}
 		}
 		if !more {
@@ -271,25 +283,42 @@ func (w *streamWay) run() {
 	}
 }
 
+// lose counts datagrams that are lost because of err, and whether it is the end that they were lost in.
+func (w *streamWay) lose(n int, err error) {
+	switch {
+	case err == errAbandoned && w.o.ctx.Err() != nil, w.o.abandon.Err() != nil:
+		w.r.leave(n, fmt.Sprintf("%s: %v", w.at.Load(), errAbandoned))
+	default:
+		w.r.lose(n, err.Error())
+	}
+}
+
 // connect makes the stream, and reads it.
 func (w *streamWay) connect() (*streamLink, error) {
-	var c net.Conn
+	l := &streamLink{to: w.o.to, ended: make(chan struct{})}
 	var err error
 	done := func() {}
 	if w.o.reply {
-		c, err = w.r.dialOne(w.hurry, w.o.to, w.o.from, w.o.at)
+		if l.conn, err = nil, w.refusal; err == nil {
+			l.conn, err = w.r.dialOne(w.hurry, w.o.to, w.o.from, w.o.at)
+		}
+		if errors.Is(err, secret.ErrRefused) {
+			w.refusal = err
+		}
 	} else {
-		var d *destination
-		c, d, done, err = w.r.dial(w.o.ctx, w.hurry, w.o.from, w.o.at)
-		if err == nil && c == nil {
+		l.conn, l.to, done, err = w.r.dial(w.o.ctx, w.hurry, &w.o.call)
+		if err == nil && l.conn == nil {
 			done()
-			err = fmt.Errorf("%s: it takes datagrams", d) // the next session may go there
+			err = fmt.Errorf("%s: it takes datagrams", l.to)
+			w.o.broken(err) // what the client says next may go there
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	l := &streamLink{conn: c, ended: make(chan struct{})}
+	c := l.conn
+	l.there = w.o.reached(l.to)
+	w.at.Store(l.to)
 	// Who takes nothing does not hold up the end for ever.
 	stopCut := context.AfterFunc(w.hurry, func() { c.SetWriteDeadline(time.Unix(1, 0)) })
 	stopEnd := context.AfterFunc(w.ended, func() {
@@ -308,10 +337,36 @@ func (w *streamWay) connect() (*streamLink, error) {
 		switch {
 		case err == io.EOF, errors.Is(err, net.ErrClosed), w.o.ctx.Err() != nil:
 		default:
-			w.r.Log("%s: %v", w.o.to, sock.Reason(err))
+			w.r.Log("%s: %v", l.to, sock.Reason(err))
 		}
 	})
 	return l, nil
+}
+
+// tap shows what take gave, datagram by datagram.
+func (w *streamWay) tap(l *streamLink, bytes []byte, ends []int) error {
+	if l.there == nil {
+		return nil
+	}
+	var err error
+	show := func(ds []sock.Datagram) {
+		for i := 0; i < len(ds) && err == nil; i++ {
+			err = l.there.datagram(w.o.abandon, ds[i].Data)
+		}
+	}
+	if w.r.Frame != Raw {
+		frames := deframer{frame: w.r.Frame, limit: pieceSize}
+		if wrong := frames.feed(bytes, show); wrong != nil {
+			return wrong
+		}
+		return err
+	}
+	at := 0
+	for _, end := range ends {
+		show([]sock.Datagram{{Data: bytes[at:end]}})
+		at = end
+	}
+	return err
 }
 
 // read hands over what the stream says.
@@ -333,6 +388,8 @@ func (w *streamWay) read(c net.Conn) error {
 // A streamLink is one connection of a streamWay; nil is none.
 type streamLink struct {
 	conn  net.Conn
+	to    *destination
+	there *tap          // of what is said to it
 	ended chan struct{} // closed when nothing comes from it any more
 	done  func()
 	once  sync.Once
@@ -372,10 +429,102 @@ func (l *streamLink) close() {
 
 // A crossing is a client's stream that goes on in datagrams.
 type crossing struct {
-	r    *Relay
-	c    net.Conn
-	box  *outbox
-	seen atomic.Int64 // when something moved, since its beginning
+	r     *Relay
+	c     net.Conn
+	box   *outbox
+	name  string // of the client
+	turn  uint32
+	began time.Time
+	seen  atomic.Int64 // when something moved, since began
+
+	reopen atomic.Bool // nobody takes it where it goes
+	mu     sync.Mutex  // of what is sent
+	over   bool
+	to     *destination
+	way    way
+	there  *tap
+
+	answers sync.Mutex // of what comes back
+	back    *tap
+	replies way
+}
+
+func (x *crossing) touch() { x.seen.Store(int64(time.Since(x.began))) }
+
+// open opens the way to d; x.mu is held, or nobody else has x yet.
+func (x *crossing) open(ctx, abandon context.Context, d *destination, all *sync.WaitGroup) error {
+	r := x.r
+	w, err := r.openWay(wayOptions{
+		ctx: ctx, abandon: abandon, to: d, call: call{turn: x.turn, from: x.c.RemoteAddr(), at: r.at(x.c)}, all: all,
+		answer: func(ds []sock.Datagram) { x.answer(abandon, ds) },
+		broken: func(error) { x.reopen.Store(true) },
+	})
+	if err != nil {
+		r.report(d, err)
+		return err
+	}
+	x.answers.Lock()
+	defer x.answers.Unlock()
+	x.back = r.tap(d.String(), x.name, true)
+	x.to, x.way, x.there = d, w, r.tap(x.name, d.String(), false)
+	return nil
+}
+
+// send carries what the client says, by another way where there is one and nobody takes it by this.
+func (x *crossing) send(ctx, abandon context.Context, ds []sock.Datagram, all *sync.WaitGroup) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.over {
+		return
+	}
+	if x.reopen.Swap(false) {
+		order := x.r.order(x.turn)
+		if i := slices.IndexFunc(order, func(d *destination) bool { return d.Datagram }); order[i] != x.to {
+			before := x.way
+			if x.open(ctx, abandon, order[i], all) == nil {
+				before.end(false)
+			}
+		}
+	}
+	for _, a := range ds {
+		if x.there.datagram(abandon, a.Data) != nil {
+			return
+		}
+	}
+	x.way.send(ds)
+}
+
+// answer carries what comes back.
+func (x *crossing) answer(abandon context.Context, ds []sock.Datagram) {
+	x.touch()
+	x.answers.Lock()
+	defer x.answers.Unlock()
+	for _, a := range ds {
+		if x.back.datagram(abandon, a.Data) != nil {
+			return
+		}
+		if x.replies != nil {
+			continue
+		}
+		if err := x.box.put(x.r.Frame, a.Data); err != nil {
+			x.r.lose(1, fmt.Sprintf("%s: %v", x.name, err))
+		}
+	}
+	if x.replies != nil {
+		x.replies.send(ds)
+	}
+}
+
+// end ends what x has opened, which passes on what it was given.
+func (x *crossing) end() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.over = true
+	x.way.end(false)
+	if x.replies != nil {
+		x.replies.end(false)
+	}
+	x.box.close()
 }
 
 func (x *crossing) run(ctx, abandon context.Context, d *destination) error {
@@ -383,47 +532,24 @@ func (x *crossing) run(ctx, abandon context.Context, d *destination) error {
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer c.Close()
-	name := sock.PeerName(c.RemoteAddr())
-	there, back := r.tap(name, d.String(), false), r.tap(d.String(), name, true)
-	defer there.end()
-	defer back.end()
-
-	began := time.Now()
-	touch := func() { x.seen.Store(int64(time.Since(began))) }
-	replies, err := x.openReplies(ctx, abandon, &all)
+	err := x.openReplies(ctx, abandon, &all)
+	if err == nil {
+		err = x.open(ctx, abandon, d, &all)
+	}
 	if err != nil {
+		if x.replies != nil {
+			x.replies.end(false)
+		}
 		sock.Abort(c)
 		return err
 	}
-	w, err := r.openWay(wayOptions{
-		ctx: ctx, abandon: abandon, to: d, from: c.RemoteAddr(), at: r.at(c), all: &all,
-		answer: func(ds []sock.Datagram) {
-			touch()
-			if d.dead() {
-				r.report(d, nil)
-			}
-			for _, a := range ds {
-				if back.datagram(abandon, a.Data) != nil {
-					return
-				}
-				if replies != nil {
-					continue
-				}
-				if err := x.box.put(r.Frame, a.Data); err != nil {
-					r.lose(1, fmt.Sprintf("%s: %v", name, err))
-				}
-			}
-			if replies != nil {
-				replies.send(ds)
-			}
-		},
-		broken: func(err error) { r.report(d, err) },
-	})
-	if err != nil {
-		r.report(d, err)
-		sock.Abort(c)
-		return err
-	}
+	defer func() {
+		x.there.end()
+		x.answers.Lock()
+		defer x.answers.Unlock()
+		x.back.end()
+		x.back = nil // what comes late is shown no more
+	}()
 
 	read, wrote := make(chan error, 1), make(chan error, 1)
 	all.Go(func() {
@@ -432,16 +558,9 @@ func (x *crossing) run(ctx, abandon context.Context, d *destination) error {
 		if r.Frame == Raw {
 			most = r.MaxDatagram
 		}
-		send := func(ds []sock.Datagram) {
-			for _, a := range ds {
-				if there.datagram(abandon, a.Data) != nil {
-					return
-				}
-			}
-			w.send(ds)
-		}
+		send := func(ds []sock.Datagram) { x.send(ctx, abandon, ds, &all) }
 		err := r.ferry.readStream(c, most, func(b []byte) error {
-			touch()
+			x.touch()
 			return frames.feed(b, send)
 		})
 		if err == io.EOF {
@@ -451,36 +570,56 @@ func (x *crossing) run(ctx, abandon context.Context, d *destination) error {
 		}
 		read <- err
 	})
-	all.Go(func() { wrote <- x.write() })
+	all.Go(func() { wrote <- x.write(abandon) })
 
-	err = x.wait(ctx, read, wrote, began)
-	// What came back is passed on, and then the stream ends.
-	w.end(false)
-	if replies != nil {
-		replies.end(false)
-	}
-	x.box.close()
-	stop := context.AfterFunc(abandon, func() { c.Close() })
+	err = x.wait(ctx, read, wrote)
+	x.end() // what came back is passed on, and then the stream ends
+	stop := context.AfterFunc(abandon, func() { c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if err != nil {
 		if errors.As(err, new(frameError)) {
-			r.Log("%s: %v", name, err)
+			r.Log("%s: %v", x.name, err)
 		}
 		sock.Abort(c)
 		return err
 	}
-	c.SetWriteDeadline(time.Now().Add(lastWord))
-	return <-wrote
+	if ctx.Err() == nil {
+		c.SetWriteDeadline(time.Now().Add(lastWord))
+	}
+	if err = <-wrote; ctx.Err() != nil {
+		r.waitTaken(abandon, abandon, c)
+	}
+	return err
+}
+
+// waitTaken waits until the kernel of c's peer has what it was sent, as long as hurry has not ended; where
+// abandon has, the peer was not waited for.
+func (r *Relay) waitTaken(hurry, abandon context.Context, c net.Conn) {
+	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
+		before, ok := sock.Unsent(c)
+		switch {
+		case !ok || before == 0:
+			return
+		case !sleep(hurry, pause):
+			if abandon.Err() != nil {
+				r.cut.Add(1)
+			}
+			return
+		}
+		if now, ok := sock.Unsent(c); ok {
+			r.taken.Add(int64(before - now))
+		}
+	}
 }
 
 // wait waits for the end: of ctx, of the stream, or that nothing has moved for too long.
-func (x *crossing) wait(ctx context.Context, read, wrote chan error, began time.Time) error {
+func (x *crossing) wait(ctx context.Context, read, wrote chan error) error {
 	r := x.r
 	limit := r.IdleTimeout
 	for {
 		var quiet <-chan time.Time
 		if limit > 0 {
-			left := limit - (time.Since(began) - time.Duration(x.seen.Load()))
+			left := limit - (time.Since(x.began) - time.Duration(x.seen.Load()))
 			if left <= 0 {
 				return nil
 			}
@@ -501,25 +640,26 @@ func (x *crossing) wait(ctx context.Context, read, wrote chan error, began time.
 			if limit = r.UDPTimeout; r.HalfClosed > 0 {
 				limit = min(limit, r.HalfClosed)
 			}
-			x.seen.Store(int64(time.Since(began)))
+			x.touch()
 		case <-quiet:
 		}
 	}
 }
 
-// write writes what comes back to the client.
-func (x *crossing) write() error {
-	defer x.box.discard()
+// write writes what comes back to the client, until abandon ends.
+func (x *crossing) write(abandon context.Context) error {
 	for {
 		<-x.box.wake
-		bytes, ends, count, more := x.box.take()
-		if count > 0 {
-			err := write(x.c, bytes, ends)
+		bytes, ends, more := x.box.take()
+		if len(ends) > 0 {
+			left, err := write(x.c, x.r.Frame, bytes, ends, func(n int) { x.r.moved(n, true) })
 			x.box.done(bytes, ends)
 			if err != nil {
+				if left += x.box.discard(); abandon.Err() != nil {
+					x.r.leave(left, "an answer: "+errAbandoned.Error())
+				}
 				return err
 			}
-			x.r.back.Add(int64(len(bytes)))
 		}
 		if !more {
 			return nil
@@ -527,11 +667,12 @@ func (x *crossing) write() error {
 	}
 }
 
-func (x *crossing) openReplies(ctx, abandon context.Context, all *sync.WaitGroup) (way, error) {
+func (x *crossing) openReplies(ctx, abandon context.Context, all *sync.WaitGroup) (err error) {
 	if x.r.ReplyTo == nil {
-		return nil, nil
+		return nil
 	}
-	return x.r.openWay(wayOptions{
-		ctx: ctx, abandon: abandon, to: &destination{Endpoint: *x.r.ReplyTo}, from: x.c.RemoteAddr(), at: x.r.at(x.c), all: all, reply: true,
+	x.replies, err = x.r.openWay(wayOptions{
+		ctx: ctx, abandon: abandon, to: &destination{Endpoint: *x.r.ReplyTo}, call: call{from: x.c.RemoteAddr(), at: x.r.at(x.c)}, all: all, reply: true,
 	})
+	return err
 }

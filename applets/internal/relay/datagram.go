@@ -37,7 +37,6 @@ func (r *Relay) serveDatagrams(ctx, abandon context.Context) error {
 	if r.IdleTimeout > 0 {
 		s.idle = min(s.idle, r.IdleTimeout)
 	}
-	defer r.ferry.losses.tell(r)
 	defer s.ways.Wait()
 	defer s.endAll()
 	var reaper sync.WaitGroup
@@ -60,9 +59,10 @@ func (r *Relay) serveDatagrams(ctx, abandon context.Context) error {
 }
 
 // streamToDatagrams carries a client's stream to d, a destination for datagrams, and what comes back
-// into the stream, until both have ended, or ctx has. It closes c.
-func (r *Relay) streamToDatagrams(ctx, abandon context.Context, c net.Conn, d *destination) error {
-	x := &crossing{r: r, c: c, box: newOutbox(&r.ferry)}
+// into the stream, until both have ended, or ctx has. It closes c. Where nobody takes it there it goes to
+// another such destination, if there is one.
+func (r *Relay) streamToDatagrams(ctx, abandon context.Context, c net.Conn, d *destination, turn uint32) error {
+	x := &crossing{r: r, c: c, box: newOutbox(&r.ferry), name: sock.PeerName(c.RemoteAddr()), turn: turn, began: time.Now()}
 	return x.run(ctx, abandon, d)
 }
 

@@ -2,9 +2,14 @@ package relay
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -144,5 +149,187 @@ func TestDatagramsAreNoGarbage(t *testing.T) {
 	// Four times it is sent, and what sends comes from a pool that the race detector empties at random.
 	if got := after.Mallocs - before.Mallocs; got >= 6*rounds {
 		t.Errorf("%d allocations for %d datagrams", got, rounds)
+	}
+}
+
+// lines is for what a relay says, by any of its goroutines.
+type lines struct {
+	mu  sync.Mutex
+	all strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.Write(b)
+}
+
+func (l *lines) logf(format string, args ...any) { fmt.Fprintf(l, format+"\n", args...) }
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.String()
+}
+
+// asks says something to the relay at a, and returns what is answered.
+func asks(t *testing.T, a net.Addr, say string) string {
+	t.Helper()
+	c, err := net.Dial(a.Network(), a.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.Write([]byte(say))
+	b := make([]byte, 100)
+	n, err := c.Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b[:n])
+}
+
+// Where a session's stream could not be made to the first destination, it is the one that it was made to
+// that answers, and is shown.
+func TestSecondStreamDestination(t *testing.T) {
+	dead, alive := nobody(t), service(t)
+	var log, shown lines
+	r, stop := started(t, Options{
+		Listen: endpoints(t, "udp://127.0.0.1:0")[0], Dests: endpoints(t, dead, alive),
+		UDPTimeout: time.Minute, MaxSessions: 10, MaxDatagram: 65507, Dump: DumpText, Out: &shown, Log: log.logf,
+	})
+	for range 2 {
+		if got := asks(t, r.Addr(), "hello"); got != "hello" {
+			t.Errorf("%q came back", got)
+		}
+	}
+	if !r.dests.all[0].dead() || r.dests.all[1].dead() {
+		t.Error("the one that is there is not the one that is held for alive")
+	}
+	stop()
+	if s := log.String(); strings.Contains(s, "again") {
+		t.Error(s)
+	}
+	if s := shown.String(); strings.Contains(s, dead) || strings.Count(s, "> "+alive+" \"hello\"") != 2 || strings.Count(s, "< "+alive+" \"hello\"") != 2 {
+		t.Error(s)
+	}
+}
+
+// Clients are shared between streams, whether they come with streams or with datagrams.
+func TestRoundRobinOfSessions(t *testing.T) {
+	one, two := service(t), service(t)
+	r, stop := started(t, Options{
+		Listen: endpoints(t, "udp://127.0.0.1:0")[0], Dests: endpoints(t, one, two), Balance: RoundRobin,
+		UDPTimeout: time.Minute, MaxSessions: 10, MaxDatagram: 65507,
+	})
+	defer stop()
+	for range 4 {
+		asks(t, r.Addr(), "hello")
+	}
+	for _, d := range r.dests.all {
+		if n := d.clients.Load(); n != 2 {
+			t.Errorf("%s has %d clients of 4", d, n)
+		}
+	}
+}
+
+// What was taken of datagrams and could not be passed on in the end is counted, and told of.
+func TestDatagramsAreLeft(t *testing.T) {
+	stuck, err := net.Listen("tcp", "127.0.0.1:0") // and nobody reads
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stuck.Close()
+	for name, o := range map[string]Options{
+		"stuck":   {Dests: endpoints(t, stuck.Addr().String())},
+		"waiting": {Dests: endpoints(t, nobody(t)), WaitBackend: time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log lines
+			o.Listen = endpoints(t, "udp://127.0.0.1:0")[0]
+			o.UDPTimeout, o.MaxSessions, o.MaxDatagram, o.Log = time.Minute, 10, 65507, log.logf
+			r, err := New(o)
+			if err == nil {
+				err = r.Open(t.Context())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			abandon, hurry := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- r.Run(ctx, abandon) }()
+			c, err := net.Dial("udp", r.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			enough := func() bool { return r.ferry.queued.Load() > outboxMost/2 }
+			if name == "waiting" {
+				enough = func() bool { return strings.Contains(log.String(), "refused") }
+			}
+			for end := time.Now().Add(20 * time.Second); !enough(); time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatal("nothing waits")
+				}
+				c.Write(make([]byte, 8000))
+			}
+			stop()
+			if name == "stuck" { // else it is the end that is waited for no longer
+				hurry()
+			}
+			err = <-done
+			hurry()
+			var cut *ErrCut
+			if !errors.As(err, &cut) || cut.Datagrams == 0 {
+				t.Errorf("%v\n%s", err, log.String())
+			}
+			if n := r.ferry.queued.Load(); n != 0 {
+				t.Errorf("%d bytes are still counted", n)
+			}
+		})
+	}
+}
+
+// A client's stream, too, goes on to another destination for datagrams where nobody is at the first.
+func TestStreamGoesToSecondDatagramDestination(t *testing.T) {
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pc.Close()
+	var log lines
+	r, stop := started(t, Options{
+		Dests:      endpoints(t, "udp://"+pc.LocalAddr().String(), "udp://"+datagramEcho(t, "udp://127.0.0.1:0")),
+		UDPTimeout: time.Minute, MaxDatagram: 65507, Frame: Line, Log: log.logf,
+	})
+	defer stop()
+	c, err := net.Dial("tcp", r.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	answered := make(chan struct{})
+	go func() {
+		for {
+			if _, err := c.Write([]byte("hello\n")); err != nil {
+				return
+			}
+			select {
+			case <-answered:
+				return
+			case <-time.After(10 * time.Millisecond): // the first is lost, and then it is known
+			}
+		}
+	}()
+	b := make([]byte, 6)
+	if _, err := io.ReadFull(c, b); err != nil || string(b) != "hello\n" {
+		t.Errorf("%q came back, %v", b, err)
+	}
+	close(answered)
+	if s := log.String(); !strings.Contains(s, "refused") {
+		t.Errorf("nobody is told: %q", s)
 	}
 }

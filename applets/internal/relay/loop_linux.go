@@ -133,6 +133,7 @@ type loop struct {
 type pair struct {
 	end        [2]end
 	d          *destination
+	turn       uint32
 	index      int       // in loop.pairs
 	began      time.Time // or when something moved the last time, as far as is known
 	moved      int64
@@ -150,6 +151,8 @@ type end struct {
 	ask  bool  // something came before the destination was there
 	eof  bool  // nothing more comes
 	hup  bool  // the end, or an error, is near: read until it comes
+	left bool  // whoever it was has closed the socket, not only ended its side
+	part bool  // a read may take less than there is: one of a unix socket ends behind descriptors that were sent along
 	full uint8 // reads in a row that filled the buffer
 	fd   int
 }
@@ -295,10 +298,11 @@ func (l *loop) accept4() (fd int, from net.Addr, err error) {
 
 // connect finds a destination for the client at fd.
 func (l *loop) connect(fd int) {
-	d := l.r.pick()
+	turn := l.r.turn()
+	d := l.r.pick(turn)
 	sa := l.targets[d]
 	if sa == nil || d.dead() {
-		l.special(fd)
+		l.special(fd, turn)
 		return
 	}
 	to, family := -1, unix.AF_UNIX
@@ -310,7 +314,7 @@ func (l *loop) connect(fd int) {
 	}
 	to, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		l.special(fd)
+		l.special(fd, turn)
 		return
 	}
 	if family != unix.AF_UNIX {
@@ -321,12 +325,12 @@ func (l *loop) connect(fd int) {
 		if err != unix.EAGAIN { // which a full backlog of a unix socket is
 			l.r.report(d, sock.About(d.Addr, err))
 		}
-		l.special(fd)
+		l.special(fd, turn)
 		return
 	}
-	p := &pair{d: d, began: l.now, connecting: true, index: len(l.pairs)}
-	p.end[0] = end{p: p, i: 0, fd: fd}
-	p.end[1] = end{p: p, i: 1, fd: to}
+	p := &pair{d: d, turn: turn, began: l.now, connecting: true, index: len(l.pairs)}
+	p.end[0] = end{p: p, i: 0, fd: fd, part: l.r.Listen.Net == "unix"}
+	p.end[1] = end{p: p, i: 1, fd: to, part: family == unix.AF_UNIX}
 	l.pairs = append(l.pairs, p)
 	d.clients.Add(1)
 	// The events of now come too: an edge is what epoll has not told yet.
@@ -350,7 +354,7 @@ func (l *loop) watch(e *end, also uint32) error {
 }
 
 // special hands a client over that has no destination yet.
-func (l *loop) special(fd int) {
+func (l *loop) special(fd int, turn uint32) {
 	c, err := l.take(fd)
 	if err != nil {
 		l.r.Log("%s: %v", l.r.Listen, sock.Reason(err))
@@ -358,7 +362,7 @@ func (l *loop) special(fd int) {
 		return
 	}
 	l.clients.Go(func() {
-		l.r.served(l.ctx, l.abandon, &talk{}, c)
+		l.r.served(l.ctx, l.abandon, &talk{}, c, turn)
 		l.release()
 	})
 }
@@ -376,6 +380,7 @@ func (l *loop) event(e *end, what uint32) {
 	p := e.p
 	if what&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		e.hup = true
+		e.left = e.left || what&unix.EPOLLHUP != 0
 	}
 	if p.connecting {
 		if e.i == 0 {
@@ -406,6 +411,8 @@ func (l *loop) event(e *end, what uint32) {
 		l.pull(e)
 	case what&unix.EPOLLERR != 0: // reset, after its end
 		l.broken(e)
+	case e.left:
+		l.end(e, false)
 	}
 }
 
@@ -413,7 +420,7 @@ func (l *loop) event(e *end, what uint32) {
 func (l *loop) unreached(p *pair) {
 	l.forget(p)
 	l.gone = append(l.gone, p.end[1].fd)
-	l.special(p.end[0].fd)
+	l.special(p.end[0].fd, p.turn)
 }
 
 // pull passes on what e has said, until there is nothing more.
@@ -436,6 +443,9 @@ func (l *loop) pull(e *end) {
 				return
 			}
 			unix.Shutdown(to.fd, unix.SHUT_WR) // it fails where to is gone, which reading it tells better
+			if e.left {
+				l.end(e, false)
+			}
 			return
 		}
 		m, err := unix.Write(to.fd, l.buf[:n])
@@ -460,7 +470,7 @@ func (l *loop) pull(e *end) {
 			continue
 		}
 		e.full = 0
-		if !e.hup { // epoll(7): a read that did not fill the buffer has taken all
+		if !e.hup && !e.part { // epoll(7): a read that did not fill the buffer has taken all
 			return
 		}
 	}
@@ -499,18 +509,24 @@ func (l *loop) lastWords(e *end) {
 }
 
 // broken passes on that e has ended abruptly.
-func (l *loop) broken(e *end) {
+func (l *loop) broken(e *end) { l.end(e, true) }
+
+// end closes the other side of e, which is gone: abruptly, if e has ended so; else the other side has an
+// end already, and nobody takes what it answers.
+func (l *loop) end(e *end, abruptly bool) {
 	p, to := e.p, e.other()
 	if p.connecting {
 		l.close(p)
 		return
 	}
 	if n, err := unix.IoctlGetInt(to.fd, unix.SIOCOUTQ); err == nil && n == 0 {
-		unix.SetsockoptLinger(to.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		if abruptly {
+			unix.SetsockoptLinger(to.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		}
 		l.close(p)
 		return
 	}
-	// A reset would take away what is on its way.
+	// A reset, which also a close with something unread is, would take away what is on its way.
 	l.forget(p)
 	l.gone = append(l.gone, e.fd)
 	c, err := l.take(to.fd)
@@ -520,7 +536,11 @@ func (l *loop) broken(e *end) {
 	}
 	l.clients.Go(func() {
 		sock.WaitSent(l.abandon, c)
-		sock.Abort(c)
+		if abruptly {
+			sock.Abort(c)
+		} else {
+			c.Close()
+		}
 		l.release()
 	})
 }

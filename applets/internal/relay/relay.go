@@ -91,6 +91,8 @@ type Relay struct {
 	talks   talks
 	pace    [2]pace
 	ferry   ferry                   // of datagrams
+	losses  losses                  // of datagrams
+	away    losses                  // of clients
 	out     chan struct{}           // whoever writes to Out has put one in
 	fail    context.CancelCauseFunc // ends all; set by Run
 	closing sync.Once
@@ -101,6 +103,8 @@ type Relay struct {
 	refused  atomic.Int64 // clients that were not allowed
 	in, back atomic.Int64 // bytes from clients, and to them, that no talk has counted
 	cut      atomic.Int64 // streams that were cut off in the end
+	left     atomic.Int64 // datagrams whose way on was not waited for in the end
+	taken    atomic.Int64 // bytes that peers of crossings have taken in the end, of what our kernel held for them
 	dropped  atomic.Int64 // datagrams that found no room, or nobody who takes them
 }
 
@@ -113,6 +117,8 @@ func New(o Options) (*Relay, error) {
 		o.Log = o.Note
 	}
 	r := &Relay{out: make(chan struct{}, 1), Options: o}
+	r.losses.what, r.losses.all = "dropped %d datagrams", &r.dropped
+	r.away.what, r.away.all = "turned away %d clients", &r.refused
 	r.dests.ctx = context.Background() // until Run has one that ends
 	r.MaxConns = room(r.MaxConns)
 	for _, d := range o.Dests {
@@ -155,14 +161,16 @@ func (r *Relay) Run(ctx, abandon context.Context) error {
 	r.dests.ctx = work
 	defer r.dests.probes.Wait()
 	defer cancel()
+	defer r.away.tell(r)
+	defer r.losses.tell(r)
 	var err error
 	if r.packets != nil {
 		err = r.serveDatagrams(ctx, abandon)
 	} else {
 		err = r.serveStreams(ctx, abandon)
 	}
-	if n := int(r.cut.Load()); err == nil && n > 0 {
-		err = &ErrCut{n}
+	if e := (ErrCut{int(r.cut.Load()), int(r.left.Load())}); err == nil && e != (ErrCut{}) {
+		err = &e
 	}
 	if cause := context.Cause(ctx); err == nil && cause != nil && cause != context.Canceled {
 		err = cause
@@ -170,14 +178,25 @@ func (r *Relay) Run(ctx, abandon context.Context) error {
 	return err
 }
 
-// ErrCut says that in the end so many connections were cut off, with something that was not passed on.
-type ErrCut struct{ N int }
+// ErrCut says that in the end so many connections were cut off, with something that was not passed on, and
+// that so many datagrams were left.
+type ErrCut struct{ Connections, Datagrams int }
 
 func (e *ErrCut) Error() string {
-	if e.N == 1 {
-		return "1 connection was cut off in the end: what was left was not taken"
+	var what []string
+	switch n := e.Connections; {
+	case n == 1:
+		what = append(what, "1 connection was cut off")
+	case n > 1:
+		what = append(what, fmt.Sprintf("%d connections were cut off", n))
 	}
-	return fmt.Sprintf("%d connections were cut off in the end: what was left was not taken", e.N)
+	switch n := e.Datagrams; {
+	case n == 1:
+		what = append(what, "1 datagram was dropped")
+	case n > 1:
+		what = append(what, fmt.Sprintf("%d datagrams were dropped", n))
+	}
+	return strings.Join(what, " and ") + " in the end: what was left was not taken"
 }
 
 // Close gives back what Open has opened; it may be called more than once.
@@ -201,7 +220,7 @@ func (r *Relay) Moved() (in, out int64) {
 // Progress grows whenever bytes move, also those that our kernel holds for slow peers at the end.
 func (r *Relay) Progress() int64 {
 	in, out := r.Moved()
-	return in + out - r.talks.unsent()
+	return in + out - r.talks.unsent() + r.taken.Load()
 }
 
 // Counts are what list shows.

@@ -3,7 +3,9 @@ package relay
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -87,6 +89,16 @@ func service(t *testing.T) string {
 			}()
 		}
 	}()
+	return ln.Addr().String()
+}
+
+// nobody is an address where nobody listens.
+func nobody(t *testing.T) string {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
 	return ln.Addr().String()
 }
 
@@ -351,21 +363,143 @@ func exchange(t *testing.T, near, far net.Conn, seed uint64) {
 
 // A destination that says no is not what the end cuts off, though it is the end; one that was waited for is.
 func TestRefusedInTheEnd(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln.Close()
 	for _, wait := range []time.Duration{0, time.Minute} {
 		r := &Relay{Options: Options{WaitBackend: wait, Log: t.Logf, Note: t.Logf}}
-		for _, e := range endpoints(t, ln.Addr().String()) {
+		for _, e := range endpoints(t, nobody(t)) {
 			r.dests.all = append(r.dests.all, &destination{Endpoint: e})
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, _, _, err := r.dial(ctx, t.Context(), nil, nil)
+		_, _, _, err := r.dial(ctx, t.Context(), &call{})
 		if abandoned := err == errAbandoned; err == nil || abandoned != (wait > 0) {
 			t.Errorf("waiting for %v: %v", wait, err)
 		}
+	}
+}
+
+// shares counts who gets n clients.
+func shares(r *Relay, n int) map[string]int {
+	got := map[string]int{}
+	for range n {
+		got[r.pick(r.turn()).String()]++
+	}
+	return got
+}
+
+// A client is one turn, and those that are alive have as many of them.
+func TestRoundRobin(t *testing.T) {
+	r, err := New(Options{Dests: endpoints(t, "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"), Balance: RoundRobin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := shares(r, 12), map[string]int{"127.0.0.1:1": 4, "127.0.0.1:2": 4, "127.0.0.1:3": 4}; !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	r.dests.all[1].down.Store(true)
+	if got, want := shares(r, 12), map[string]int{"127.0.0.1:1": 6, "127.0.0.1:3": 6}; !maps.Equal(got, want) {
+		t.Errorf("one is dead: %v, want %v", got, want)
+	}
+	for _, d := range r.dests.all {
+		d.down.Store(true)
+	}
+	if got := r.order(r.turn()); len(got) != 3 {
+		t.Errorf("all are dead: %v", got)
+	}
+}
+
+// A client on a unix socket that is gone is told from one that has only ended its side: nobody waits for
+// whom it talked to. What it has said before arrives all the same.
+func TestUnixClientIsGone(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux shows it")
+	}
+	for name, o := range map[string]Options{"engine": {}, "package net": {Rate: 1 << 40}} {
+		for _, kind := range []string{"unix", "tcp"} {
+			t.Run(name+" to "+kind, func(t *testing.T) {
+				at := "127.0.0.1:0"
+				if kind == "unix" {
+					at = t.TempDir() + "/service"
+				}
+				ln, err := net.Listen(kind, at)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer ln.Close()
+				front := t.TempDir() + "/front"
+				o.Listen, o.Dests = endpoints(t, "unix:"+front)[0], endpoints(t, map[string]string{"unix": "unix:", "tcp": "tcp://"}[kind]+ln.Addr().String())
+				r, stop := started(t, o)
+				defer stop()
+				for _, size := range []int{1, 1 << 20} {
+					near, err := net.Dial("unix", front)
+					if err != nil {
+						t.Fatal(err)
+					}
+					far, err := ln.Accept()
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer far.Close()
+					far.SetDeadline(time.Now().Add(20 * time.Second))
+					go func() {
+						near.Write(make([]byte, size))
+						near.Close()
+					}()
+					if n, err := io.Copy(io.Discard, far); err != nil || int(n) != size {
+						t.Errorf("%d bytes of %d, %v", n, size, err)
+					}
+					for end := time.Now().Add(20 * time.Second); r.Counts().Peers != 0; time.Sleep(time.Millisecond) {
+						if time.Now().After(end) {
+							t.Fatal("it is waited for a client that is gone")
+						}
+					}
+					for kind == "unix" { // where it takes no answer to be told
+						if _, err := far.Write([]byte("x")); errors.Is(err, os.ErrDeadlineExceeded) {
+							t.Error("the service is not told")
+						} else if err != nil {
+							break
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// told is the error that a client gets who waits for an answer. It may come so fast that it is the dial's.
+func told(a net.Addr) error {
+	c, err := net.Dial(a.Network(), a.String())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	_, err = c.Read(make([]byte, 1))
+	return err
+}
+
+// That there was no port to come from says nothing about the destination.
+func TestLocalFailure(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	var log lines
+	r, stop := started(t, Options{Dests: endpoints(t, service(t)), Dial: sock.DialOptions{Source: taken.Addr().String()}, Log: log.logf})
+	defer stop()
+	for range 2 {
+		if err := told(r.Addr()); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("the client is told %v", err)
+		}
+	}
+	if r.dests.all[0].dead() {
+		t.Error("the destination is held for dead")
+	}
+	taken.Close()
+	if got := asks(t, r.Addr(), "hello"); got != "hello" {
+		t.Errorf("%q came back", got)
+	}
+	if s := log.String(); strings.Contains(s, "again") || strings.Count(s, "in use") != 1 {
+		t.Error(s)
 	}
 }

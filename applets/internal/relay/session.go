@@ -47,6 +47,7 @@ type session struct {
 	*sessions
 	key    sessionKey
 	client net.Addr // who it is, as far as is known
+	turn   uint32
 	name   string
 	batch  []sock.Datagram // take's own
 
@@ -148,7 +149,7 @@ func (s *sessions) find(k sessionKey, now int64) *session {
 
 func (s *sessions) begin(k sessionKey, now int64) *session {
 	r := s.r
-	one := &session{sessions: s, key: k, local: k.local}
+	one := &session{sessions: s, key: k, local: k.local, turn: r.turn()}
 	switch {
 	case k.said.IsValid():
 		one.client = net.UDPAddrFromAddrPort(k.said)
@@ -172,7 +173,7 @@ func (s *sessions) begin(k sessionKey, now int64) *session {
 	if r.ReplyTo != nil {
 		var err error
 		one.replies, err = r.openWay(wayOptions{
-			ctx: s.ctx, abandon: s.abandon, to: &destination{Endpoint: *r.ReplyTo}, from: one.client, at: one.at(), all: &s.ways, reply: true,
+			ctx: s.ctx, abandon: s.abandon, to: &destination{Endpoint: *r.ReplyTo}, call: one.call(), all: &s.ways, reply: true,
 		})
 		if err != nil {
 			r.lose(1, err.Error())
@@ -279,6 +280,8 @@ func (one *session) at() net.Addr {
 	return at
 }
 
+func (one *session) call() call { return call{turn: one.turn, from: one.client, at: one.at()} }
+
 // send carries to the destination.
 func (one *session) send(ds []sock.Datagram) {
 	one.mu.Lock()
@@ -290,9 +293,11 @@ func (one *session) send(ds []sock.Datagram) {
 		one.way.end(false)
 		one.way = nil
 	}
-	if one.way == nil && !one.open() {
-		one.r.lose(len(ds), "the destination cannot be reached")
-		return
+	if one.way == nil {
+		if err := one.open(); err != nil {
+			one.r.lose(len(ds), err.Error())
+			return
+		}
 	}
 	if one.there != nil {
 		for i := range ds {
@@ -305,43 +310,45 @@ func (one *session) send(ds []sock.Datagram) {
 }
 
 // open finds a destination; one.mu is held.
-func (one *session) open() bool {
+func (one *session) open() error {
 	r := one.r
 	if r.Echo {
 		one.way = &localWay{r: r, print: len(r.Dests) > 0, answer: one.answer}
 		one.there, one.backTap = r.tap(one.name, "echo", false), r.tap("echo", one.name, true)
-		return true
+		return nil
 	}
-	d := r.pick()
+	d := r.pick(one.turn)
 	if d.Stdout {
 		one.way = &localWay{r: r, print: true}
 		one.there = r.tap(one.name, d.String(), false)
-		return true
+		return nil
 	}
 	w, err := r.openWay(wayOptions{
-		ctx: one.ctx, abandon: one.abandon, to: d, from: one.client, at: one.at(), all: &one.ways,
-		answer: func(ds []sock.Datagram) {
-			if d.dead() {
-				r.report(d, nil)
-			}
-			one.answer(ds)
-		},
-		broken: func(err error) {
-			r.report(d, err)
+		ctx: one.ctx, abandon: one.abandon, to: d, call: one.call(), all: &one.ways, answer: one.answer,
+		broken: func(error) {
 			if len(r.Dests) > 1 || d.Net == "unixgram" {
 				one.reopen.Store(true)
 			}
 		},
+		reached: one.taps,
 	})
 	if err != nil {
 		r.report(d, err)
-		return false
+		return err
 	}
+	one.way, one.there = w, nil
+	if d.Datagram {
+		one.there = one.taps(d)
+	}
+	return nil
+}
+
+// taps returns what sees what the client says to d; what d answers is seen from then on.
+func (one *session) taps(d *destination) (there *tap) {
 	one.back.Lock()
-	one.backTap = r.tap(d.String(), one.name, true)
-	one.back.Unlock()
-	one.way, one.there = w, r.tap(one.name, d.String(), false)
-	return true
+	defer one.back.Unlock()
+	one.backTap = one.r.tap(d.String(), one.name, true)
+	return one.r.tap(one.name, d.String(), false)
 }
 
 // answer carries to the client, or where answers go.

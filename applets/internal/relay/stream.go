@@ -131,15 +131,15 @@ func (r *Relay) client(ctx, abandon context.Context, c net.Conn) {
 	}
 	r.connects.Add(1)
 	r.Note("%s: connected", sock.PeerName(greeted.RemoteAddr()))
-	r.served(ctx, abandon, &talk{}, greeted)
+	r.served(ctx, abandon, &talk{}, greeted, r.turn())
 }
 
 // served carries the stream of a client who may come in.
-func (r *Relay) served(ctx, abandon context.Context, t *talk, c net.Conn) {
+func (r *Relay) served(ctx, abandon context.Context, t *talk, c net.Conn, turn uint32) {
 	r.talks.add(t)
 	defer r.talks.remove(t)
 	name := sock.PeerName(c.RemoteAddr())
-	err := r.carry(ctx, abandon, t, c, name)
+	err := r.carry(ctx, abandon, t, c, turn)
 	in, out := t.pump.Moved()
 	r.told(name, in, out, err)
 }
@@ -166,8 +166,12 @@ func (r *Relay) greet(ctx context.Context, c net.Conn) (net.Conn, error) {
 	if r.ProxyIn != nil && r.ProxyIn.Allows(c.RemoteAddr()) {
 		end := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
 		told, err := sock.ReadProxy(c, time.Now().Add(handshakeTime))
-		if !end() || err != nil {
-			return nil, errors.Join(err, ctx.Err())
+		if !end() {
+			return nil, ctx.Err()
+		}
+		if err != nil { // it is a proxy of ours, and set up wrongly
+			r.turnAway(c.RemoteAddr(), err)
+			return nil, errNotAllowed
 		}
 		if c = told; !r.admits(c.RemoteAddr()) {
 			return nil, errNotAllowed
@@ -183,7 +187,7 @@ func (r *Relay) greet(ctx context.Context, c net.Conn) (net.Conn, error) {
 }
 
 // carry finds a destination for c, and carries. It closes c.
-func (r *Relay) carry(ctx, abandon context.Context, t *talk, c net.Conn, name string) error {
+func (r *Relay) carry(ctx, abandon context.Context, t *talk, c net.Conn, turn uint32) error {
 	if r.Echo {
 		echo := newLocal(nil)
 		if len(r.Dests) > 0 { // "-": it is shown too
@@ -191,7 +195,7 @@ func (r *Relay) carry(ctx, abandon context.Context, t *talk, c net.Conn, name st
 		}
 		return r.pump(ctx, abandon, t, c, echo, nil, "echo")
 	}
-	to, d, done, err := r.dial(ctx, abandon, c.RemoteAddr(), r.at(c))
+	to, d, done, err := r.dial(ctx, abandon, &call{turn: turn, from: c.RemoteAddr(), at: r.at(c)})
 	if err != nil {
 		sock.Abort(c) // as it would be if it had come to a port where nobody listens
 		if err == errAbandoned {
@@ -201,7 +205,7 @@ func (r *Relay) carry(ctx, abandon context.Context, t *talk, c net.Conn, name st
 	}
 	defer done()
 	if d.Datagram {
-		return r.streamToDatagrams(ctx, abandon, c, d)
+		return r.streamToDatagrams(ctx, abandon, c, d, turn)
 	}
 	var answers net.Conn
 	if r.ReplyTo != nil {

@@ -29,14 +29,17 @@ type wayOptions struct {
 	ctx     context.Context // ends with the relay
 	abandon context.Context // when it ends nothing is waited for any more
 	to      *destination
-	from    net.Addr // the client
-	at      net.Addr // where it came
+	call    // of the client
 	all     *sync.WaitGroup
 	reply   bool   // to is not one of the destinations: what it says is not read as answers
 	host    string // what to's name was found to be
 
 	answer func(ds []sock.Datagram) // what comes back; nil where nobody cares
-	broken func(error)              // nobody takes what was sent; nil where nobody cares
+	broken func(error)              // nobody takes what was sent, or here not; nil where nobody cares
+
+	// reached is told when a stream to one of the destinations is there, which need not be to, and what
+	// it returns sees what is said to it; nil where nobody cares.
+	reached func(d *destination) *tap
 }
 
 // openWay opens a way to o.to. Only a name is resolved in the background.
@@ -47,12 +50,27 @@ func (r *Relay) openWay(o wayOptions) (way, error) {
 	if o.broken == nil {
 		o.broken = func(err error) { r.Note("%v", err) }
 	}
+	if o.reached == nil {
+		o.reached = func(*destination) *tap { return nil }
+	}
 	r.ferry.prepare()
 	switch {
 	case o.to.Stdout:
 		return &localWay{r: r, print: true}, nil
 	case !o.to.Datagram:
 		return r.openStream(o), nil
+	case !o.reply:
+		answer, broken := o.answer, o.broken
+		o.answer = func(ds []sock.Datagram) {
+			if o.to.down.Load() {
+				r.report(o.to, nil)
+			}
+			answer(ds)
+		}
+		o.broken = func(err error) {
+			r.report(o.to, err)
+			broken(err)
+		}
 	}
 	if _, err := netip.ParseAddr(o.to.Host); o.to.Net == "udp" && o.to.Host != "" && err != nil {
 		if o.host = r.ferry.known(o.to.Host); o.host == "" {
@@ -339,9 +357,13 @@ func (w *lateWay) open(ctx context.Context) {
 	w.opening = false
 	if err != nil {
 		w.failed = time.Now()
-		w.r.lose(len(w.waiting), err.Error())
-		if w.o.ctx.Err() == nil && !w.over {
-			w.o.broken(err)
+		if w.o.ctx.Err() != nil {
+			w.r.leave(len(w.waiting), fmt.Sprintf("%s: %v", o.to, errAbandoned))
+		} else {
+			w.r.lose(len(w.waiting), err.Error())
+			if !w.over {
+				w.o.broken(err)
+			}
 		}
 		w.waiting = nil
 		return
@@ -396,7 +418,6 @@ type ferry struct {
 	room   *sock.Room  // for what comes from destinations
 	pieces chan []byte // for what comes from streams
 	queued atomic.Int64
-	losses losses
 
 	mu    sync.Mutex
 	marks map[netip.AddrPort]int // where our own sockets are
@@ -517,12 +538,30 @@ func (r *Relay) moved(n int, back bool) {
 func (r *Relay) lose(n int, why string) {
 	if n > 0 {
 		r.dropped.Add(int64(n))
-		r.ferry.losses.add(r, n, why)
+		r.losses.add(r, n, why)
 	}
+}
+
+// leave is lose for what had been taken, and whose way on was not waited for in the end.
+func (r *Relay) leave(n int, why string) {
+	r.left.Add(int64(n))
+	r.lose(n, why)
+}
+
+// turnAway counts a client who should have said more, and says so, at most once a second.
+func (r *Relay) turnAway(a net.Addr, err error) {
+	host, _, splitErr := net.SplitHostPort(a.String())
+	if splitErr != nil {
+		host = sock.PeerName(a)
+	}
+	r.refused.Add(1)
+	r.away.add(r, 1, fmt.Sprintf("%s: %v", host, err))
 }
 
 // losses are what has been lost and not been told of, by reason.
 type losses struct {
+	what  string // was done to how many
+	all   *atomic.Int64
 	mu    sync.Mutex
 	count map[string]int
 	last  time.Time
@@ -567,7 +606,7 @@ func (l *losses) tell(r *Relay) {
 func (l *losses) tellLocked(r *Relay) {
 	l.last = time.Now()
 	for why, n := range l.count {
-		r.Log("dropped %d datagrams: %s (%d in all)", n, why, r.dropped.Load())
+		r.Log(l.what+": %s (%d in all)", n, why, l.all.Load())
 	}
 	clear(l.count)
 }

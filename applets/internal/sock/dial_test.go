@@ -2,6 +2,8 @@ package sock
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -34,7 +36,7 @@ func TestDialErrors(t *testing.T) {
 	}{
 		{t.Context(), closed, DialOptions{}, closed.String() + ": connection refused", "refused"},
 		{t.Context(), Addr{Net: "unix", Path: dir + "/no"}, DialOptions{}, "unix:" + dir + "/no: no such file or directory", "refused"},
-		{past, closed, DialOptions{}, closed.String() + ": i/o timeout", "timed out"},
+		{past, closed, DialOptions{}, closed.String() + ": connection timed out", "timed out"},
 		{t.Context(), Addr{Net: "tcp", Host: "127.0.0.1"}, DialOptions{}, "127.0.0.1:0: port 0 cannot be dialled", ""},
 		{t.Context(), closed, DialOptions{Source: "x:1"}, closed.String() + `: source "x" is not an address of this machine`, ""},
 		{t.Context(), closed, DialOptions{Source: "1.2.3.4:x"}, closed.String() + `: source "x" is not a port number`, ""},
@@ -78,7 +80,12 @@ func TestErrorKinds(t *testing.T) {
 		{op(&net.DNSError{Err: "no such host", Name: "h", IsNotFound: true}), "h: no such host", "unresolved"},
 		{op(&net.DNSError{UnwrapErr: syscall.ECONNREFUSED, Err: "connection refused", Name: "h"}), "h: connection refused", "unresolved"},
 		{op(&net.AddrError{Err: "no suitable address found", Addr: "h"}), "h:1: no suitable address found", ""},
-		{context.DeadlineExceeded, "h:1: context deadline exceeded", "timed out"},
+		{context.DeadlineExceeded, "h:1: connection timed out", "timed out"},
+		{op(os.ErrDeadlineExceeded), "h:1: connection timed out", "timed out"},
+		{&net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}, "h:1: it says: bad certificate", ""},
+		{tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, "h:1: it does not speak TLS as it should", ""},
+		{errors.New("tls: received unexpected handshake message of type *tls.clientHelloMsg when waiting for *tls.serverHelloMsg"), "h:1: it does not speak TLS as it should", ""},
+		{&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, "h:1: failed to verify certificate: certificate signed by unknown authority", ""},
 	} {
 		err := fail("h:1", tt.err)
 		if tt.text != "" {

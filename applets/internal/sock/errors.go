@@ -1,10 +1,13 @@
 package sock
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -36,11 +39,14 @@ func About(a Addr, err error) error { return fail(a.String(), err) }
 
 // Reason takes off what package net and package os wrap around a reason:
 // operation, network and addresses, all of which a message's subject says
-// already.
+// already. What Go has words of its own for it says as the system does.
 func Reason(err error) error {
 	for {
 		switch e := err.(type) {
 		case *net.OpError:
+			if e.Op == "remote error" { // an alert of TLS
+				return &reason{"it says: " + strings.TrimPrefix(e.Err.Error(), "tls: "), e}
+			}
 			err = e.Err
 		case *os.SyscallError:
 			err = e.Err
@@ -49,13 +55,33 @@ func Reason(err error) error {
 		case *os.LinkError:
 			err = e.Err
 		case *net.DNSError:
+			if e.IsTimeout {
+				return &reason{"no name server answers", e}
+			}
 			return &reason{e.Err, e}
 		case *net.AddrError:
 			return &reason{e.Err, e}
 		default:
+			if text := plain(err); text != err.Error() {
+				return &reason{text, err}
+			}
 			return err
 		}
 	}
+}
+
+// plain is what err says, without Go's names for things.
+func plain(err error) string {
+	text := err.Error()
+	switch {
+	case err == context.DeadlineExceeded, text == os.ErrDeadlineExceeded.Error(): // package net has another one that says the same
+		return syscall.ETIMEDOUT.Error()
+	case errors.As(err, new(tls.RecordHeaderError)), strings.HasPrefix(text, "tls: received unexpected handshake message"):
+		return "it does not speak TLS as it should"
+	case errors.As(err, new(*tls.CertificateVerificationError)):
+		return strings.ReplaceAll(strings.TrimPrefix(text, "tls: "), "x509: ", "")
+	}
+	return strings.TrimPrefix(text, "tls: ")
 }
 
 // GaveUp is the last error of something that was tried again and again, for as long as was allowed. It
@@ -79,6 +105,12 @@ func Refused(err error) bool {
 // Unreachable tells whether there was no way to the host.
 func Unreachable(err error) bool {
 	return isAny(err, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ENETDOWN)
+}
+
+// Local tells whether something was missing here, an address or port to come from, a descriptor or memory,
+// which says nothing about the peer.
+func Local(err error) bool {
+	return isAny(err, syscall.EADDRINUSE, syscall.EADDRNOTAVAIL, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ENODEV)
 }
 
 // Unresolved tells whether a name could not be turned into an address. It is

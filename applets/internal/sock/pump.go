@@ -13,7 +13,9 @@ import (
 )
 
 // A Pump carries bytes both ways between two stream connections. The end of what one says is passed on as
-// an end, while the other direction goes on (RFC 9293, 3.6); a reset is passed on as a reset.
+// an end, while the other direction goes on (RFC 9293, 3.6); a reset is passed on as a reset. A peer who
+// has closed its socket altogether, as far as its kind shows that, takes no answer: the other one has its
+// end, and is closed.
 //
 // An idle direction has neither buffer nor pipe. A busy one between sockets of the kernel's has its bytes
 // moved by splice(2) where there is that.
@@ -36,6 +38,7 @@ type Pump struct {
 	moved    [2]atomic.Int64
 	ended    atomic.Int32 // directions that have
 	draining atomic.Bool
+	gone     atomic.Bool           // one has closed
 	cause    atomic.Pointer[error] // Cut's
 	broken   atomic.Pointer[error] // what ended it first
 }
@@ -101,8 +104,8 @@ func (p *Pump) Run() error {
 	there.run()
 	<-done
 	err := p.failed()
-	if err != nil && p.cause.Load() == nil || p.draining.Load() {
-		p.flush(err) // a reset would take away what is on its way
+	if err != nil && p.cause.Load() == nil || p.draining.Load() || p.gone.Load() {
+		p.flush(err) // a reset, which also a close with something unread is, would take away what is on its way
 	}
 	return p.failed()
 }
@@ -251,12 +254,21 @@ func (l *lane) run() {
 	case last:
 		p.wake() // the other waits for a reset
 	case p.Answers == nil:
-		// The other direction goes on; that src was reset has to be heard of though nobody writes to it.
-		if err := WaitBroken(l.src); err != nil && p.ended.Load() == 1 && !p.draining.Load() {
+		// The other direction goes on; that src was reset, or is gone, has to be heard of though nobody
+		// writes to it.
+		gone, err := waitGone(l.src)
+		switch {
+		case p.ended.Load() != 1 || p.draining.Load():
+			return
+		case gone:
+			p.gone.Store(true)
+		case err != nil:
 			err = &BrokenError{l.src, err}
 			p.broken.CompareAndSwap(nil, &err)
-			p.wake()
+		default:
+			return
 		}
+		p.wake()
 	}
 }
 

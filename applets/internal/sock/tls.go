@@ -78,6 +78,16 @@ func Fingerprint(der []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
+// ParseFingerprint reads what Fingerprint returns, with or without colons, in either case.
+func ParseFingerprint(s string) ([]byte, error) {
+	hexes, ok := strings.CutPrefix(strings.ToLower(strings.ReplaceAll(s, ":", "")), "sha256")
+	sum, err := hex.DecodeString(hexes)
+	if !ok || err != nil || len(sum) != sha256.Size {
+		return nil, fmt.Errorf("%q is no fingerprint, as sha256: and 64 hexadecimal digits", s)
+	}
+	return sum, nil
+}
+
 // certFiles is a certificate that is read again when its files change.
 type certFiles struct {
 	ServerTLS
@@ -233,10 +243,9 @@ func (t ClientTLS) Config(host string) (*tls.Config, error) {
 		c.RootCAs = pool
 	}
 	if t.Pin != "" {
-		hexes, ok := strings.CutPrefix(strings.ToLower(strings.ReplaceAll(t.Pin, ":", "")), "sha256")
-		want, err := hex.DecodeString(hexes)
-		if !ok || err != nil || len(want) != sha256.Size {
-			return nil, fmt.Errorf("%q is no fingerprint, as sha256: and 64 hexadecimal digits", t.Pin)
+		want, err := ParseFingerprint(t.Pin)
+		if err != nil {
+			return nil, err
 		}
 		c.InsecureSkipVerify = true // what follows is stricter
 		c.VerifyConnection = func(s tls.ConnectionState) error {
