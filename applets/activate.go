@@ -50,7 +50,8 @@ one. How the two meet is said by --mode:
 Nothing is ever accepted in a program's place. One that has been started 20 times in
 2 seconds and has not taken what waits is started again after 2 seconds, and so on.
 A worker that ends unasked is started for the next line; the client who waits for an
-answer is hung up on.
+answer is hung up on. With --broadcast, what clients say to a program that has read
+nothing for 30 seconds is dropped, and told of.
 
 In place of endpoints and a program, job files of Upstart can be given, FILE.conf, or a
 directory of them, which is watched: a file that comes is a job more, and one that

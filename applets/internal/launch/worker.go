@@ -250,11 +250,15 @@ func (a *active) work(ctx context.Context, hurry <-chan struct{}) error {
 		}
 	}
 	if a.Broadcast {
-		r := &room{shop: s, members: map[*member]bool{}, over: make(chan struct{})}
+		r := &room{shop: s, patience: writeTime, said: make(chan saying), members: map[*member]bool{}, deaf: make(chan struct{}), over: make(chan struct{})}
 		r.w = &worker{a: a, hurry: hurry, say: r.say}
 		s.room = r
+		workers.Go(r.pass)
 		workers.Go(func() {
-			first(r.up)
+			first(func(ctx context.Context) error {
+				_, err := r.up(ctx)
+				return err
+			})
 			<-inside.Done()
 			r.stop()
 		})
@@ -289,7 +293,10 @@ func (a *active) work(ctx context.Context, hurry <-chan struct{}) error {
 	<-ctx.Done()
 	doors.Wait() // their sockets are closed
 	if s.room != nil {
-		go s.room.finish()
+		go func() {
+			s.room.readers.Wait()
+			close(s.room.said)
+		}()
 	}
 	done := make(chan struct{})
 	go func() {
@@ -461,13 +468,23 @@ func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
 // A room is where every client hears what the program prints.
 type room struct {
 	*shop
-	w       *worker
-	writing sync.Mutex     // one line at a time goes in
-	readers sync.WaitGroup // members of whom lines may come
-	over    chan struct{}  // closed when nothing more is printed, after the last line has gone in
+	w        *worker
+	turn     sync.Mutex     // whose the worker is; not while it is written to, which can last
+	patience time.Duration  // with a program that reads nothing
+	said     chan saying    // closed when no more lines come
+	readers  sync.WaitGroup // members of whom lines may come
+	over     chan struct{}  // closed when nothing more is printed, after the last line has gone in
 
 	mu      sync.Mutex
 	members map[*member]bool
+	deaf    chan struct{} // closed: the program has not read for so long that nobody waits for it
+	dropped int           // lines since then
+}
+
+// A saying is a line of a member's on its way to the program.
+type saying struct {
+	line []byte
+	done chan error
 }
 
 // memberMost is what may wait for one client that does not keep up.
@@ -483,15 +500,17 @@ type member struct {
 	wake   chan struct{}
 }
 
-func (r *room) up(ctx context.Context) (err error) {
-	r.writing.Lock()
-	defer r.writing.Unlock()
-	return r.w.up(ctx)
+// up returns the program that runs.
+func (r *room) up(ctx context.Context) (*resident, error) {
+	r.turn.Lock()
+	defer r.turn.Unlock()
+	err := r.w.up(ctx)
+	return r.w.now, err
 }
 
 func (r *room) stop() {
-	r.writing.Lock()
-	defer r.writing.Unlock()
+	r.turn.Lock()
+	defer r.turn.Unlock()
 	r.w.stop()
 }
 
@@ -522,13 +541,16 @@ func (r *room) say(_ *resident, line []byte, err error) {
 	}
 }
 
-// finish is called when no more lines are taken: the program gets those that have come, and the end.
-func (r *room) finish() {
+// pass gives the program what is said, one line after the other, and in the end the end.
+func (r *room) pass() {
 	defer close(r.over)
-	r.readers.Wait()
-	r.writing.Lock()
-	defer r.writing.Unlock()
-	if now := r.w.now; now != nil && !r.Pty { // a terminal has no end to close
+	for one := range r.said {
+		one.done <- r.give(one.line)
+	}
+	r.turn.Lock()
+	now := r.w.now
+	r.turn.Unlock()
+	if now != nil && !r.Pty { // a terminal has no end to close
 		now.child.Stdin.Close()
 		select {
 		case <-now.end:
@@ -537,9 +559,42 @@ func (r *room) finish() {
 	}
 }
 
+func (r *room) give(line []byte) error {
+	now, err := r.up(r.inside)
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(r.inside, func() { now.child.Stdin.Close() })()
+	written := make(chan error, 1)
+	go func() {
+		_, err := now.child.Stdin.Write(line)
+		written <- err
+	}()
+	late := time.NewTimer(r.patience)
+	defer late.Stop()
+	select {
+	case err = <-written:
+	case <-late.C:
+		r.Log("%s: process %d has read nothing for %v: what clients say is dropped", r.Name, now.child.PID(), r.patience)
+		close(r.deaf)
+		err = <-written
+		r.mu.Lock()
+		dropped := r.dropped
+		r.deaf, r.dropped = make(chan struct{}), 0
+		r.mu.Unlock()
+		if dropped > 0 {
+			r.Log("%s: %d lines were dropped", r.Name, dropped)
+		}
+	}
+	if err != nil {
+		return errEnded
+	}
+	return nil
+}
+
 // member is a client's time in the room.
 func (r *room) member(c net.Conn, in *lineReader) error {
-	if err := r.up(r.inside); err != nil {
+	if _, err := r.up(r.inside); err != nil {
 		r.readers.Done()
 		return err
 	}
@@ -583,19 +638,31 @@ func (r *room) listen(in *lineReader) error {
 	}
 }
 
-// put gives the program a line. It waits for a program that does not read; then its clients wait too.
+// put has the program given a line, and waits for that. Who speaks to a program that does not read at all
+// hears it all the same, and leaves when he wants to: the line is dropped.
 func (r *room) put(line []byte) error {
-	r.writing.Lock()
-	defer r.writing.Unlock()
-	if err := r.w.up(r.inside); err != nil {
+	r.mu.Lock()
+	deaf := r.deaf
+	r.mu.Unlock()
+	one := saying{line, make(chan error, 1)}
+	select {
+	case r.said <- one:
+	case <-deaf:
+		r.mu.Lock()
+		r.dropped++
+		r.mu.Unlock()
+		return nil
+	case <-r.inside.Done():
+		return r.inside.Err()
+	}
+	select {
+	case err := <-one.done:
 		return err
+	case <-deaf: // it is on its way still
+		return nil
+	case <-r.inside.Done():
+		return r.inside.Err()
 	}
-	child := r.w.now.child
-	defer context.AfterFunc(r.inside, func() { child.Stdin.Close() })()
-	if _, err := child.Stdin.Write(line); err != nil {
-		return errEnded
-	}
-	return nil
 }
 
 // write writes to the client what waits for it, until it leaves and that is all.
