@@ -12,12 +12,12 @@ import (
 )
 
 // acceptLoop starts a program for each connection. Where there are as many as may be, or came faster
-// than they may, connections wait to be accepted.
+// than they may, connections wait to be accepted. Where nobody comes no place is taken: others may need it.
 func (a *active) acceptLoop(ctx context.Context, s *sock.Bound, hurry <-chan struct{}) {
 	workers := newWorkers(ctx)
 	pause := time.Duration(0)
 	full := false
-	for a.admitted.place(ctx) {
+	for s.Wait() == nil && a.admitted.place(ctx) {
 		if !a.admitted.rate.wait(ctx) {
 			a.admitted.leave()
 			return

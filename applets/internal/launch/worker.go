@@ -340,7 +340,7 @@ func (s *shop) ask(line []byte) ([]byte, error) {
 
 func (s *shop) accept(clients *sync.WaitGroup, b *sock.Bound) {
 	pause := time.Duration(0)
-	for s.admitted.place(s.ctx) {
+	for b.Wait() == nil && s.admitted.place(s.ctx) {
 		c, err := b.Own().Accept()
 		if err != nil {
 			s.admitted.leave()
@@ -414,7 +414,7 @@ func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
 	pc := b.Packets()
 	buf := make([]byte, 64<<10)
 	dropped := 0
-	for s.admitted.place(s.ctx) {
+	for b.Wait() == nil && s.admitted.place(s.ctx) {
 		n, peer, err := pc.ReadFrom(buf)
 		if err != nil {
 			s.admitted.leave()
