@@ -18,10 +18,6 @@ func (a *active) acceptLoop(ctx context.Context, s *sock.Bound, hurry <-chan str
 	pause := time.Duration(0)
 	full := false
 	for s.Wait() == nil && a.admitted.place(ctx) {
-		if !a.admitted.rate.wait(ctx) {
-			a.admitted.leave()
-			return
-		}
 		c, peer, err := s.Accept()
 		if err != nil {
 			a.admitted.leave()
@@ -45,6 +41,14 @@ func (a *active) acceptLoop(ctx context.Context, s *sock.Bound, hurry <-chan str
 			c.Close()
 			a.admitted.leave()
 			continue
+		}
+		// Its turn to be started is taken by nobody who is not let in, nor kept for nobody. Who comes
+		// meanwhile waits to be accepted.
+		if !a.admitted.rate.wait(ctx) {
+			c.Close()
+			leave()
+			a.admitted.leave()
+			return
 		}
 		select {
 		case a.starting <- struct{}{}:
