@@ -30,6 +30,7 @@ var (
 	errEnded   = errors.New("the program has ended without an answer")
 	errLate    = errors.New("the program took too long")
 	errTooLong = errors.New("the line is too long")
+	errTorn    = errors.New("the program has ended within a line")
 	errSlow    = errors.New("the answer was not taken, and there are too many")
 )
 
@@ -81,7 +82,7 @@ func (w *worker) resident(ctx context.Context) (*resident, error) {
 		in := bufio.NewReaderSize(c.Stdout, 4096)
 		for {
 			line, err := readLine(in, a.MaxMessage)
-			if err != nil && err != errTooLong {
+			if err != nil && err != errTooLong && err != errTorn {
 				return
 			}
 			w.say(r, line, err)
@@ -90,8 +91,8 @@ func (w *worker) resident(ctx context.Context) (*resident, error) {
 	return r, nil
 }
 
-// readLine reads a line with its newline, which the last one need not have. Of one that is longer than
-// limit nothing is kept, and it is read to its end.
+// readLine reads a line with its newline; what comes after the last one is returned with errTorn. Of a line
+// that is longer than limit nothing is kept, and it is read to its end.
 func readLine(in *bufio.Reader, limit int) ([]byte, error) {
 	var line []byte
 	long := false
@@ -106,6 +107,8 @@ func readLine(in *bufio.Reader, limit int) ([]byte, error) {
 			return nil, err
 		case long:
 			return nil, errTooLong
+		case err != nil:
+			return line, errTorn
 		default:
 			return line, nil
 		}
@@ -395,14 +398,17 @@ func (s *shop) serveOne(c net.Conn) error {
 			return err
 		}
 		line, err = s.ask(line)
-		if err != nil {
+		if err != nil && err != errTorn {
 			return err
 		}
 		if !in.hold(told, len(line)) {
 			return errSlow
 		}
 		c.SetWriteDeadline(time.Now().Add(writeTime))
-		if _, err := c.Write(line); err != nil || s.HangUp {
+		if _, bad := c.Write(line); bad != nil {
+			return bad
+		}
+		if err != nil || s.HangUp {
 			return err
 		}
 		in.hold(begun, 0)
