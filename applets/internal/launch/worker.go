@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sockbox/applets/internal/life"
@@ -327,6 +328,7 @@ type shop struct {
 	inside    context.Context // while they are answered
 	questions chan question
 	lines     budget
+	outside   atomic.Int32 // endpoints where somebody waits for a place
 	room      *room
 }
 
@@ -343,7 +345,16 @@ func (s *shop) ask(line []byte) ([]byte, error) {
 
 func (s *shop) accept(clients *sync.WaitGroup, b *sock.Bound) {
 	pause := time.Duration(0)
-	for b.Wait() == nil && s.admitted.place(s.ctx) {
+	for b.Wait() == nil {
+		s.outside.Add(1)
+		if s.room != nil {
+			s.room.makeWay()
+		}
+		in := s.admitted.place(s.ctx)
+		s.outside.Add(-1)
+		if !in {
+			return
+		}
 		c, err := b.Own().Accept()
 		if err != nil {
 			s.admitted.leave()
@@ -497,7 +508,8 @@ type saying struct {
 const memberMost = 256 << 10
 
 type member struct {
-	c net.Conn
+	c    net.Conn
+	half time.Time // when it ended its own side; the room's mu is held
 
 	mu     sync.Mutex
 	queue  net.Buffers
@@ -598,7 +610,7 @@ func (r *room) give(line []byte) error {
 	return nil
 }
 
-// member is a client's time in the room.
+// member is a client's time in the room: until it has gone. One that has only ended its own side hears on.
 func (r *room) member(c net.Conn, in *lineReader) error {
 	if _, err := r.up(r.inside); err != nil {
 		r.readers.Done()
@@ -612,6 +624,16 @@ func (r *room) member(c net.Conn, in *lineReader) error {
 	var all sync.WaitGroup
 	all.Go(func() { m.write(left) })
 	err := r.listen(in)
+	if err == nil && r.ctx.Err() == nil {
+		r.mu.Lock()
+		m.half = time.Now()
+		r.mu.Unlock()
+		if r.outside.Load() > 0 {
+			r.makeWay()
+		}
+		in.deadline(time.Time{})
+		untilHungUp(c)
+	}
 	if r.ctx.Err() != nil {
 		select {
 		case <-r.over:
@@ -624,6 +646,28 @@ func (r *room) member(c net.Conn, in *lineReader) error {
 	close(left)
 	all.Wait()
 	return err
+}
+
+// makeWay has a client come in though there are as many as may be. Of one that has ended its own side it
+// may take long to learn that it has gone, if nothing is printed that it does not take: where there is no
+// place for others, whoever has done so first has to leave.
+func (r *room) makeWay() {
+	if r.MaxConns == 0 || len(r.admitted.slots) < r.MaxConns {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var first *member
+	for m := range r.members {
+		if !m.half.IsZero() && (first == nil || m.half.Before(first.half)) {
+			first = m
+		}
+	}
+	if first != nil {
+		r.Log("%s: %s: has ended its side, and others wait: closed", r.Name, peerAddr(first.c.RemoteAddr()))
+		delete(r.members, first)
+		first.c.Close()
+	}
 }
 
 // listen gives the program the lines of one member.
