@@ -50,9 +50,10 @@ one. How the two meet is said by --mode:
 Nothing is ever accepted in a program's place. One that has been started 20 times in
 2 seconds and has not taken what waits is started again after 2 seconds, and so on.
 A worker that ends unasked is started for the next line; the client who waits for an
-answer is hung up on. With --broadcast, a client that has only ended its own side
-hears on until it leaves, or there is no place for others; what clients say to a
-program that has read nothing for 30 seconds is dropped, and told of.
+answer is hung up on. With --broadcast it is started again while there are clients;
+one that has only ended its own side hears on until it leaves, or there is no place
+for others; what clients say to a program that has read nothing for 30 seconds is
+dropped, and told of.
 
 In place of endpoints and a program, job files of Upstart can be given, FILE.conf, or a
 directory of them, which is watched: a file that comes is a job more, and one that

@@ -518,12 +518,43 @@ type member struct {
 	wake   chan struct{}
 }
 
-// up returns the program that runs.
+// up returns the program that runs. When that has ended it is started again while there are members: they
+// listen, and need not speak.
 func (r *room) up(ctx context.Context) (*resident, error) {
 	r.turn.Lock()
 	defer r.turn.Unlock()
+	before := r.w.now
 	err := r.w.up(ctx)
-	return r.w.now, err
+	now := r.w.now
+	if now != before && now != nil {
+		r.running.Go(func() {
+			<-now.end
+			if r.ctx.Err() != nil || !r.heard() {
+				return
+			}
+			if _, err := r.up(r.inside); err != nil && r.inside.Err() == nil {
+				r.Log("%s: %v", r.Name, err)
+				r.empty()
+			}
+		})
+	}
+	return now, err
+}
+
+// heard tells whether there are members.
+func (r *room) heard() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.members) > 0
+}
+
+// empty hangs up on all members, as on each who comes when the program cannot be started.
+func (r *room) empty() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for m := range r.members {
+		m.c.Close()
+	}
 }
 
 func (r *room) stop() {
@@ -612,10 +643,6 @@ func (r *room) give(line []byte) error {
 
 // member is a client's time in the room: until it has gone. One that has only ended its own side hears on.
 func (r *room) member(c net.Conn, in *lineReader) error {
-	if _, err := r.up(r.inside); err != nil {
-		r.readers.Done()
-		return err
-	}
 	m := &member{c: c, wake: make(chan struct{}, 1)}
 	r.mu.Lock()
 	r.members[m] = true
@@ -673,6 +700,9 @@ func (r *room) makeWay() {
 // listen gives the program the lines of one member.
 func (r *room) listen(in *lineReader) error {
 	defer r.readers.Done()
+	if _, err := r.up(r.inside); err != nil { // after it has come in: a program that ends now is started again
+		return err
+	}
 	for {
 		line, err := in.next()
 		if err == io.EOF || r.ctx.Err() != nil && line == nil {
