@@ -53,7 +53,8 @@ A worker that ends unasked is started for the next line; the client who waits fo
 answer is hung up on. With --broadcast it is started again while there are clients;
 one that has only ended its own side hears on until it leaves, or there is no place
 for others; what clients say to a program that has read nothing for 30 seconds is
-dropped, and told of.
+dropped, and told of. Ends with another status than 0 are told of once a minute, all
+of them with -v.
 
 In place of endpoints and a program, job files of Upstart can be given, FILE.conf, or a
 directory of them, which is watched: a file that comes is a job more, and one that

@@ -40,8 +40,9 @@ const lastLines = time.Second
 
 // A resident is a running program, and who waits for what it prints.
 type resident struct {
-	child *life.Child
-	end   chan struct{} // closed when nothing more comes
+	child   *life.Child
+	end     chan struct{} // closed when nothing more comes
+	stopped atomic.Bool   // it ends because we want it to
 
 	mu      sync.Mutex
 	waiting chan answer // who has asked, if anybody
@@ -65,6 +66,9 @@ func (w *worker) resident(ctx context.Context) (*resident, error) {
 	r := &resident{child: c, end: make(chan struct{})}
 	go func() {
 		<-c.Done()
+		if !r.stopped.Load() {
+			a.ended(c)
+		}
 		// What it has left behind could hold the pipe open, and nobody would learn that it is gone.
 		if err := c.Stop(a.KillTimeout, w.hurry); err != nil {
 			a.Log("%s: %v", a.Name, err)
@@ -165,14 +169,13 @@ func (w *worker) gone() {
 	w.now = nil
 	if err := c.Stop(w.a.KillTimeout, w.hurry); err != nil {
 		w.a.Log("%s: %v", w.a.Name, err)
-	} else if end := c.Wait(); end.Status() != 0 {
-		w.a.Note("%s: process %d: %v", w.a.Name, c.PID(), end)
 	}
 }
 
 // stop ends the program: it sees the end of its input, and a TERM.
 func (w *worker) stop() {
 	if w.now != nil {
+		w.now.stopped.Store(true)
 		w.gone()
 	}
 }

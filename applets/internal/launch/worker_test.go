@@ -55,3 +55,22 @@ func TestRoomWithDeafProgram(t *testing.T) {
 		t.Fatalf("%q, %v; want the end", line, err)
 	}
 }
+
+// Of ends of one kind there is one word in a while, with how many there were meanwhile.
+func TestFailures(t *testing.T) {
+	var f failures
+	now := time.Now()
+	for _, c := range []struct {
+		status int
+		after  time.Duration
+		more   int
+		tell   bool
+	}{
+		{1, 0, 0, true}, {1, time.Second, 0, false}, {139, time.Second, 0, true}, {1, 2 * time.Second, 0, false},
+		{1, failureQuiet, 2, true}, {1, failureQuiet + time.Second, 0, false}, {139, failureQuiet + time.Second, 0, true},
+	} {
+		if more, tell := f.count(c.status, now.Add(c.after)); more != c.more || tell != c.tell {
+			t.Errorf("%d after %v: %d, %t; want %d, %t", c.status, c.after, more, tell, c.more, c.tell)
+		}
+	}
+}
