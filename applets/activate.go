@@ -74,7 +74,7 @@ sockbox activate --mode worker --timeout 5 unix:/tmp/sum.sock -- bc -l
 sockbox activate /tmp/jobs`,
 	Exits: map[int]string{
 		0:   "it was asked to end",
-		1:   "a port is in use, or something could not be ended",
+		1:   "a port is in use, lines that had come are left unanswered, or something could not be ended",
 		126: "the program cannot be run",
 		127: "there is no such program",
 	},

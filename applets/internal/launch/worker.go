@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -312,15 +313,19 @@ func (a *active) work(ctx context.Context, hurry <-chan struct{}) error {
 	}()
 	late := time.NewTimer(a.Linger)
 	defer late.Stop()
+	after := ""
 	select {
 	case <-done:
 	case <-late.C:
-		a.Log("%s: not all that had come is answered after %v", a.Name, a.Linger)
+		after = fmt.Sprintf(" after %v", a.Linger)
 	case <-hurry:
 	}
 	cancel()
 	<-done
 	workers.Wait()
+	if n := s.left.Load(); n > 0 {
+		return fmt.Errorf("%s: left unanswered%s: %d of the lines that had come", a.Name, after, n)
+	}
 	return nil
 }
 
@@ -331,6 +336,7 @@ type shop struct {
 	inside    context.Context // while they are answered
 	questions chan question
 	lines     budget
+	left      atomic.Int64 // lines without an answer when the time for that was over
 	outside   atomic.Int32 // endpoints where somebody waits for a place
 	room      *room
 }
@@ -396,6 +402,14 @@ func (s *shop) accept(clients *sync.WaitGroup, b *sock.Bound) {
 	}
 }
 
+// leave counts the lines that a client leaves without an answer: all those that are not answered when the
+// time for that is over.
+func (s *shop) leave(lines int) {
+	if s.inside.Err() != nil {
+		s.left.Add(int64(lines))
+	}
+}
+
 // serveOne is a client's conversation: a line, its answer, the next line.
 func (s *shop) serveOne(c net.Conn) error {
 	in := newLineReader(s, c)
@@ -403,6 +417,8 @@ func (s *shop) serveOne(c net.Conn) error {
 	if s.room != nil {
 		return s.room.member(c, in)
 	}
+	asked := 0
+	defer func() { s.leave(asked + in.lines()) }()
 	for {
 		line, err := in.next()
 		if err == io.EOF || s.ctx.Err() != nil && line == nil {
@@ -411,6 +427,7 @@ func (s *shop) serveOne(c net.Conn) error {
 		if err != nil {
 			return err
 		}
+		asked = 1
 		line, err = s.ask(line)
 		if err != nil && err != errTorn {
 			return err
@@ -422,6 +439,7 @@ func (s *shop) serveOne(c net.Conn) error {
 		if _, bad := c.Write(line); bad != nil {
 			return bad
 		}
+		asked = 0
 		if err != nil || s.HangUp {
 			return err
 		}
@@ -478,6 +496,7 @@ func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
 					if s.inside.Err() == nil {
 						s.Note("%s: %s: %v", s.Name, peerAddr(peer), sock.Reason(err))
 					}
+					s.leave(1 + countLines(rest))
 					return
 				}
 			}
@@ -711,11 +730,13 @@ func (r *room) listen(in *lineReader) error {
 		if err == io.EOF || r.ctx.Err() != nil && line == nil {
 			return nil
 		}
-		if err == nil {
-			err = r.put(line)
-			in.hold(begun, 0)
-		}
 		if err != nil {
+			return err
+		}
+		err = r.put(line)
+		in.hold(begun, 0)
+		if err != nil {
+			r.leave(1 + in.lines())
 			return err
 		}
 	}
