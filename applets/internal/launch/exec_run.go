@@ -90,7 +90,7 @@ func (r *run) serve() {
 	}
 	defer context.AfterFunc(r.s.ctx, func() {
 		r.conn.SetReadDeadline(time.Unix(1, 0))
-		r.stop("the server ends")
+		r.stop(r.debug, "the server ends")
 	})()
 
 	buf := make([]byte, requestSize)
@@ -123,10 +123,13 @@ func (r *run) serve() {
 		return
 	}
 	if r.s.ctx.Err() != nil { // it may have looked before there was a child
-		r.stop("the server ends")
+		r.stop(r.debug, "the server ends")
 	}
 	if r.s.Timeout > 0 {
-		deadline = time.AfterFunc(time.Until(r.began.Add(r.s.Timeout)), func() { r.stop("its time is over") })
+		name := args[0] // and not all of them, for as long as it runs
+		deadline = time.AfterFunc(time.Until(r.began.Add(r.s.Timeout)), func() {
+			r.stop(r.warn, fmt.Sprintf("%s: its time is over, %v", name, r.s.Timeout))
+		})
 		defer deadline.Stop()
 	}
 
@@ -432,8 +435,9 @@ func (r *run) finish(child *life.Child) {
 	}
 }
 
-// stop ends the program and all that descends from it. Its output is passed on meanwhile.
-func (r *run) stop(why string) {
+// stop ends the program and all that descends from it, and tells why if nobody has done so before. Its
+// output is passed on meanwhile.
+func (r *run) stop(tell func(format string, args ...any), why string) {
 	child := r.child.Load()
 	switch {
 	case child == nil:
@@ -443,7 +447,7 @@ func (r *run) stop(why string) {
 		return
 	}
 	r.stopping.Do(func() {
-		r.debug("TERM: %s", why)
+		tell("TERM: %s", why)
 		stopped := make(chan struct{})
 		r.mu.Lock()
 		r.stopped = stopped
@@ -464,7 +468,7 @@ func (r *run) left(err error) {
 	if !r.gone.Swap(true) {
 		r.debug("the client has gone (%v)", sock.Reason(err))
 	}
-	r.stop("the client has gone")
+	r.stop(r.debug, "the client has gone")
 }
 
 var errHungUp = errors.New("hung up")
