@@ -96,7 +96,7 @@ sockbox activate /tmp/jobs`,
 		fs.StringVar(&a.name, "name", "", "call the job `NAME` in messages and in UPSTART_JOB (default the program's)")
 		fs.StringSliceVar(&a.allow, "allow", nil, "take only peers in `CIDR` (may be given more than once)")
 		fs.IntVarP(&a.maxConns, "max-conns", "m", a.maxConns, "take at most `N` connections at a time, others wait; -1 = 40, for workers 1024")
-		fs.IntVar(&a.perSource, "per-source", 0, "take at most `N` connections at a time from one address, and close others")
+		fs.IntVar(&a.perSource, "per-source", 0, "take at most `N` connections at a time from one address, and close others; of datagrams, those not answered yet")
 		fs.StringVar(&a.rate, "rate", "", "start at most `N[/TIME]` programs, as 10 (in a second) or 100/1m; then peers wait")
 		cli.Seconds(fs, &a.timeout, "timeout", "t", "end a program that has run for `TIME`; a worker that has not answered for so long; 0 = never")
 		cli.Seconds(fs, &a.killTimeout, "kill-timeout", "", "between TERM and KILL let `TIME` pass")

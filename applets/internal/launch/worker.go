@@ -447,7 +447,8 @@ func (s *shop) serveOne(c net.Conn) error {
 	}
 }
 
-// receive answers datagrams: each of their lines is a question, and each answer a datagram.
+// receive answers datagrams: each of their lines is a question, and each answer a datagram. One that is not
+// answered yet counts as a connection.
 func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
 	pc := b.Packets()
 	buf := make([]byte, 64<<10)
@@ -462,7 +463,9 @@ func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
 			sleep(s.ctx, 10*time.Millisecond)
 			continue
 		}
-		if !s.admitted.allow.Allows(peer) {
+		leave, why := s.admitted.enter(peer, 0)
+		if leave == nil {
+			s.Note("%s: %s: %s", s.Name, peerAddr(peer), why)
 			s.admitted.leave()
 			continue
 		}
@@ -470,6 +473,7 @@ func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
 			if dropped++; dropped == 1 {
 				s.Log("%s: %s: more comes than is answered: dropped", s.Name, b.Name())
 			}
+			leave()
 			s.admitted.leave()
 			continue
 		}
@@ -480,6 +484,7 @@ func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
 		rest := append([]byte(nil), buf[:n]...)
 		clients.Go(func() {
 			defer s.admitted.leave()
+			defer leave()
 			defer s.lines.give(n)
 			for len(rest) > 0 {
 				line := append([]byte(nil), rest...)
