@@ -47,6 +47,11 @@ one. How the two meet is said by --mode:
            goes back to that client. It has to answer each line with one line, and
            at once: what collects its output first needs --pty
 
+With inetd the system resets a connection when it is closed and not all that the peer
+has sent is read; that may overtake the answer, and the peer see an error in its place.
+So a program reads to the end of what its peer says before it exits: in HTTP/1.0 up to
+the empty line behind the header, elsewhere the rest as with "cat > /dev/null".
+
 Nothing is ever accepted in a program's place. One that has been started 20 times in
 2 seconds and has not taken what waits is started again after 2 seconds, and so on.
 A worker that ends unasked is started for the next line; the client who waits for an
