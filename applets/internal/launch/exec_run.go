@@ -174,20 +174,6 @@ func (r *run) request() ([]string, error) {
 	}
 	args, err := readRequest(&r.in, grow, pair)
 	r.asked.Store(err == nil)
-	if err == nil && r.control != nil {
-		b := make([]byte, 4*maxWord)
-		before := netstrings{buf: b, at: b[:waiting(r.control, b)], r: eof{}}
-		for {
-			tag, err := before.whole(maxWord)
-			if err != nil {
-				break
-			}
-			value, err := before.whole(maxWord)
-			if err != nil || r.pair(tag, value) != nil {
-				break
-			}
-		}
-	}
 	return args, err
 }
 
@@ -205,7 +191,31 @@ type firstRead struct {
 func (f *firstRead) Read(b []byte) (n int, err error) {
 	n, f.run.control, err = received(f.conn, b)
 	f.run.in.r = f.Reader
+	if f.run.control != nil {
+		f.run.beside()
+	}
 	return n, err
+}
+
+// beside reads what stands at the socket that came along. A window is answered: the client waits for that,
+// since whoever passes its bytes on would have lost the socket.
+func (r *run) beside() {
+	b := make([]byte, 4*maxWord)
+	said := netstrings{buf: b, at: b[:waiting(r.control, b)], r: eof{}}
+	for {
+		tag, err := said.whole(maxWord)
+		if err != nil {
+			break
+		}
+		value, err := said.whole(maxWord)
+		if err != nil || r.pair(tag, value) != nil {
+			break
+		}
+	}
+	if r.size != nil {
+		r.control.SetWriteDeadline(time.Now().Add(lastWords))
+		r.control.Write(appendNetstring(appendNetstring(nil, tagWindow), windowText(*r.size)))
+	}
 }
 
 // pair is something that only a client of our own says.
