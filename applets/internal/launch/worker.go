@@ -627,6 +627,7 @@ func (r *room) pass() {
 	now := r.w.now
 	r.turn.Unlock()
 	if now != nil && !r.Pty { // a terminal has no end to close
+		now.stopped.Store(true)
 		now.child.Stdin.Close()
 		select {
 		case <-now.end:
