@@ -47,10 +47,19 @@ one. How the two meet is said by --mode:
            goes back to that client. It has to answer each line with one line, and
            at once: what collects its output first needs --pty
 
+With inetd the system resets a connection when it is closed and not all that the peer
+has sent is read; that may overtake the answer, and the peer see an error in its place.
+So a program reads to the end of what its peer says before it exits: in HTTP/1.0 up to
+the empty line behind the header, elsewhere the rest as with "cat > /dev/null".
+
 Nothing is ever accepted in a program's place. One that has been started 20 times in
 2 seconds and has not taken what waits is started again after 2 seconds, and so on.
 A worker that ends unasked is started for the next line; the client who waits for an
-answer is hung up on.
+answer is hung up on. With --broadcast it is started again while there are clients;
+one that has only ended its own side hears on until it leaves, or there is no place
+for others; what clients say to a program that has read nothing for 30 seconds is
+dropped, and told of. Ends with another status than 0 are told of once a minute, all
+of them with -v.
 
 In place of endpoints and a program, job files of Upstart can be given, FILE.conf, or a
 directory of them, which is watched: a file that comes is a job more, and one that
@@ -70,7 +79,7 @@ sockbox activate --mode worker --timeout 5 unix:/tmp/sum.sock -- bc -l
 sockbox activate /tmp/jobs`,
 	Exits: map[int]string{
 		0:   "it was asked to end",
-		1:   "a port is in use, or something could not be ended",
+		1:   "a port is in use, lines that had come are left unanswered, or something could not be ended",
 		126: "the program cannot be run",
 		127: "there is no such program",
 	},
@@ -92,7 +101,7 @@ sockbox activate /tmp/jobs`,
 		fs.StringVar(&a.name, "name", "", "call the job `NAME` in messages and in UPSTART_JOB (default the program's)")
 		fs.StringSliceVar(&a.allow, "allow", nil, "take only peers in `CIDR` (may be given more than once)")
 		fs.IntVarP(&a.maxConns, "max-conns", "m", a.maxConns, "take at most `N` connections at a time, others wait; -1 = 40, for workers 1024")
-		fs.IntVar(&a.perSource, "per-source", 0, "take at most `N` connections at a time from one address, and close others")
+		fs.IntVar(&a.perSource, "per-source", 0, "take at most `N` connections at a time from one address, and close others; of datagrams, those not answered yet")
 		fs.StringVar(&a.rate, "rate", "", "start at most `N[/TIME]` programs, as 10 (in a second) or 100/1m; then peers wait")
 		cli.Seconds(fs, &a.timeout, "timeout", "t", "end a program that has run for `TIME`; a worker that has not answered for so long; 0 = never")
 		cli.Seconds(fs, &a.killTimeout, "kill-timeout", "", "between TERM and KILL let `TIME` pass")

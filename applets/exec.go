@@ -56,9 +56,10 @@ connection, or show a certificate that --tls-client-ca has signed.
 for each of them cpu counts seconds, as and data bytes of memory, and nofile descriptors.
 
 With --pty the program gets a terminal, and ours passes every key on to it: for
-editors and shells. That, and passing signals on, wants a server that is sockbox;
-with others a signal to the client closes the connection. The client reads its
-input whether the program does or not: --no-stdin leaves it for who comes next.
+editors and shells. That, and passing signals on, wants a server that is sockbox,
+and without --key or TLS no relay between; else there is no terminal, and a signal
+to the client closes the connection. The client reads its input whether the program
+does or not: --no-stdin leaves it for who comes next.
 
 Called as "sockexec" it is the server, and exits with 100 for a wrong command line
 and 111 for what the system refuses, as that program does; "sockexec.client" is
@@ -404,6 +405,8 @@ func (e *execute) called(c *cli.Call, addr sock.Addr, end launch.Called, err err
 		return cli.Hint(err, "the server has another key; compare the two")
 	case errors.Is(err, secret.ErrForeign):
 		return cli.Hint(err, "what listens there is no exec, or one without --key")
+	case errors.Is(err, launch.ErrNoTerminal) && addr.Net == "unix":
+		return cli.Hint(err, "through a relay it takes a server and a client with --key")
 	case errors.Is(err, launch.ErrNoAnswer):
 		return cli.Hint(err, "it may serve too many already (-m), or not us; what it says of us, it says on its own stderr")
 	case sock.Refused(err):

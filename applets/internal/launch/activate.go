@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"sockbox/applets/internal/life"
@@ -87,6 +88,7 @@ type active struct {
 	admitted admission
 	running  sync.WaitGroup
 	starting chan struct{} // one for each connection whose program is not started yet
+	failed   failures
 }
 
 // startingMost is how many connections may be held whose programs are yet to be started, for want of
@@ -279,9 +281,60 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return true
+		return ctx.Err() == nil
 	case <-ctx.Done():
 		return false
+	}
+}
+
+// failures are how programs have ended by themselves that did not end well, by status.
+type failures struct {
+	mu    sync.Mutex
+	kinds map[int]failure
+}
+
+type failure struct {
+	told time.Time
+	more int // since then
+}
+
+// failureQuiet is how long there is no more to be told of ends of one kind, which may come with every peer.
+const failureQuiet = time.Minute
+
+// count tells whether it is time to tell of such an end, and how many there were since the last time.
+func (f *failures) count(status int, now time.Time) (more int, tell bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	last, known := f.kinds[status]
+	if known && now.Sub(last.told) < failureQuiet {
+		last.more++
+		f.kinds[status] = last
+		return 0, false
+	}
+	if f.kinds == nil {
+		f.kinds = map[int]failure{}
+	}
+	f.kinds[status] = failure{told: now}
+	return last.more, true
+}
+
+// ended tells how a program has ended by itself, if that was not well.
+func (a *active) ended(c *life.Child) {
+	end := c.Wait()
+	if end.Status() == 0 {
+		return
+	}
+	tell, more := a.Note, 0
+	if end.Signal != syscall.SIGPIPE { // its peer has left
+		var now bool
+		if more, now = a.failed.count(end.Status(), time.Now()); now {
+			tell = a.Log
+		}
+	}
+	if more > 0 {
+		tell("%s: process %d: %v, and %d more since the last that was told of", a.Name, c.PID(), end, more)
+	} else {
+		tell("%s: process %d: %v", a.Name, c.PID(), end)
 	}
 }
 
@@ -296,9 +349,7 @@ func (a *active) watch(ctx context.Context, c *life.Child, hurry <-chan struct{}
 	var err error
 	select {
 	case <-c.Done():
-		if end := c.Wait(); end.Status() != 0 {
-			a.Note("%s: process %d: %v", a.Name, c.PID(), end)
-		}
+		a.ended(c)
 		return
 	case <-over:
 		a.Log("%s: process %d has run for %v: ended", a.Name, c.PID(), a.Timeout)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -137,12 +138,16 @@ func (ad *admission) enter(peer net.Addr, fd uintptr) (leave func(), why string)
 // source is what counts as one source: an address, of IPv6 the network that one host has to itself,
 // and of a unix socket the user.
 func source(peer net.Addr, fd uintptr) string {
-	tcp, ok := peer.(*net.TCPAddr)
-	if !ok {
+	var ip netip.Addr
+	switch a := peer.(type) {
+	case *net.TCPAddr:
+		ip = a.AddrPort().Addr().Unmap()
+	case *net.UDPAddr:
+		ip = a.AddrPort().Addr().Unmap()
+	default:
 		who, _ := sock.PeerOf(fd)
 		return "uid " + strconv.Itoa(who.UID)
 	}
-	ip := tcp.AddrPort().Addr().Unmap()
 	if ip.Is6() {
 		p, _ := ip.WithZone("").Prefix(64)
 		return p.String()

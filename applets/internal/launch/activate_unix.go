@@ -17,3 +17,15 @@ func descriptor(c net.Conn) (fd uintptr) {
 	}
 	return fd
 }
+
+// untilHungUp waits until the other side has closed the connection, not only its half, or c is closed or
+// its time for reading over.
+func untilHungUp(c net.Conn) {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return
+	}
+	if raw, err := sc.SyscallConn(); err == nil {
+		raw.Read(func(fd uintptr) bool { return hungUp(fd, false) })
+	}
+}

@@ -152,8 +152,8 @@ type call struct {
 	many    int
 }
 
-// errNoTerminal says that the server cannot be asked for a terminal.
-var errNoTerminal = errors.New("this server cannot give the program a terminal: it is not sockbox")
+// ErrNoTerminal says that the server cannot be asked for a terminal.
+var ErrNoTerminal = errors.New("no terminal can be had: the server is not sockbox, or a relay is between")
 
 func (c *call) run() (report, error) {
 	var first []byte
@@ -164,21 +164,21 @@ func (c *call) run() (report, error) {
 	if c.Stdin == nil {
 		request = c.chunk(request, nil)
 	}
-	c.mu.Lock()
 	err := c.ask(first, request)
+	if c.control != nil && c.control != c.conn {
+		defer c.control.Close()
+	}
+	c.mu.Lock()
 	c.began = true
 	for _, sig := range c.pending {
 		c.pass(sig)
 	}
 	c.mu.Unlock()
 	switch {
-	case errors.Is(err, errNoTerminal):
+	case errors.Is(err, ErrNoTerminal):
 		return report{}, fmt.Errorf("%s: %w", c.Addr, err)
 	case err != nil && !gone(err):
 		return report{}, fmt.Errorf("%s: %w", c.Addr, sock.Reason(err))
-	}
-	if c.control != nil && c.control != c.conn {
-		defer c.control.Close()
 	}
 	if c.Stdin != nil && err == nil {
 		go c.feed()
@@ -210,17 +210,54 @@ func (c *call) ask(first, request []byte) error {
 		return err
 	}
 	if u, ok := c.conn.(*net.UnixConn); ok {
-		control, err := sendAlong(u, request, first)
-		if err == nil {
-			c.control = control
+		begin := len(request)
+		if first != nil { // without a terminal it is not to be run
+			begin = 1
+		}
+		control, err := sendAlong(u, request[:begin], first)
+		if err != nil {
+			return err
+		}
+		c.control = control
+		if first != nil {
+			if err = c.understood(u, control); err == nil {
+				_, err = u.Write(request[begin:])
+			}
 		}
 		return err
 	}
 	if first != nil {
-		return errNoTerminal
+		return ErrNoTerminal
 	}
 	_, err := c.conn.Write(request)
 	return err
+}
+
+// understood waits until the server has said that it has the window. Who passes on only what he reads, as
+// a relay, has lost the socket that came along, and the other end of it is at its end.
+func (c *call) understood(u *net.UnixConn, control net.Conn) error {
+	defer context.AfterFunc(c.ctx, func() { control.Close() })()
+	answer := netstrings{r: control, buf: make([]byte, 2*maxWord)}
+	tag, err := answer.whole(maxWord)
+	if err == nil {
+		_, err = answer.whole(maxWord)
+	}
+	switch {
+	case c.ctx.Err() != nil:
+		return c.ctx.Err()
+	case err == nil && tag == tagWindow:
+		return nil
+	}
+	raw, bad := u.SyscallConn()
+	if bad != nil {
+		return bad
+	}
+	left := false
+	raw.Control(func(fd uintptr) { left = hungUp(fd, true) })
+	if left { // the server wants none of us
+		return syscall.EPIPE
+	}
+	return ErrNoTerminal
 }
 
 // chunk appends a piece of standard input; an empty one is its end.

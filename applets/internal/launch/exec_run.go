@@ -90,7 +90,7 @@ func (r *run) serve() {
 	}
 	defer context.AfterFunc(r.s.ctx, func() {
 		r.conn.SetReadDeadline(time.Unix(1, 0))
-		r.stop("the server ends")
+		r.stop(r.debug, "the server ends")
 	})()
 
 	buf := make([]byte, requestSize)
@@ -123,10 +123,13 @@ func (r *run) serve() {
 		return
 	}
 	if r.s.ctx.Err() != nil { // it may have looked before there was a child
-		r.stop("the server ends")
+		r.stop(r.debug, "the server ends")
 	}
 	if r.s.Timeout > 0 {
-		deadline = time.AfterFunc(time.Until(r.began.Add(r.s.Timeout)), func() { r.stop("its time is over") })
+		name := args[0] // and not all of them, for as long as it runs
+		deadline = time.AfterFunc(time.Until(r.began.Add(r.s.Timeout)), func() {
+			r.stop(r.warn, fmt.Sprintf("%s: its time is over, %v", name, r.s.Timeout))
+		})
 		defer deadline.Stop()
 	}
 
@@ -171,20 +174,6 @@ func (r *run) request() ([]string, error) {
 	}
 	args, err := readRequest(&r.in, grow, pair)
 	r.asked.Store(err == nil)
-	if err == nil && r.control != nil {
-		b := make([]byte, 4*maxWord)
-		before := netstrings{buf: b, at: b[:waiting(r.control, b)], r: eof{}}
-		for {
-			tag, err := before.whole(maxWord)
-			if err != nil {
-				break
-			}
-			value, err := before.whole(maxWord)
-			if err != nil || r.pair(tag, value) != nil {
-				break
-			}
-		}
-	}
 	return args, err
 }
 
@@ -202,7 +191,31 @@ type firstRead struct {
 func (f *firstRead) Read(b []byte) (n int, err error) {
 	n, f.run.control, err = received(f.conn, b)
 	f.run.in.r = f.Reader
+	if f.run.control != nil {
+		f.run.beside()
+	}
 	return n, err
+}
+
+// beside reads what stands at the socket that came along. A window is answered: the client waits for that,
+// since whoever passes its bytes on would have lost the socket.
+func (r *run) beside() {
+	b := make([]byte, 4*maxWord)
+	said := netstrings{buf: b, at: b[:waiting(r.control, b)], r: eof{}}
+	for {
+		tag, err := said.whole(maxWord)
+		if err != nil {
+			break
+		}
+		value, err := said.whole(maxWord)
+		if err != nil || r.pair(tag, value) != nil {
+			break
+		}
+	}
+	if r.size != nil {
+		r.control.SetWriteDeadline(time.Now().Add(lastWords))
+		r.control.Write(appendNetstring(appendNetstring(nil, tagWindow), windowText(*r.size)))
+	}
 }
 
 // pair is something that only a client of our own says.
@@ -432,8 +445,9 @@ func (r *run) finish(child *life.Child) {
 	}
 }
 
-// stop ends the program and all that descends from it. Its output is passed on meanwhile.
-func (r *run) stop(why string) {
+// stop ends the program and all that descends from it, and tells why if nobody has done so before. Its
+// output is passed on meanwhile.
+func (r *run) stop(tell func(format string, args ...any), why string) {
 	child := r.child.Load()
 	switch {
 	case child == nil:
@@ -443,7 +457,7 @@ func (r *run) stop(why string) {
 		return
 	}
 	r.stopping.Do(func() {
-		r.debug("TERM: %s", why)
+		tell("TERM: %s", why)
 		stopped := make(chan struct{})
 		r.mu.Lock()
 		r.stopped = stopped
@@ -464,7 +478,7 @@ func (r *run) left(err error) {
 	if !r.gone.Swap(true) {
 		r.debug("the client has gone (%v)", sock.Reason(err))
 	}
-	r.stop("the client has gone")
+	r.stop(r.debug, "the client has gone")
 }
 
 var errHungUp = errors.New("hung up")

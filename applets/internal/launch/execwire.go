@@ -37,9 +37,11 @@ import (
 //
 // Two ends that are both sockbox can say more. On a unix socket the client passes a descriptor along
 // with its first bytes (SCM_RIGHTS), of a pair of sockets; others never see it, and a server that is
-// not ours closes it. Over TLS it is in the stream itself, where the two know each other by the
-// purpose of the channel or by ALPN "sockbox-exec/1": then pairs may stand before the number of
-// arguments, and behind the arguments there are nothing but pairs. They are
+// not ours closes it, as does a relay. Who wants a terminal has written the window there, sends the first
+// byte alone, and the rest when the server has written the window back: else the program would run
+// without. Over TLS it is in the stream itself, where the two know each other by the purpose of the
+// channel or by ALPN "sockbox-exec/1": then pairs may stand before the number of arguments, and behind
+// the arguments there are nothing but pairs. They are
 //
 //	window  ROWSxCOLUMNS   before the request: the program gets a terminal of that size; later: its new size
 //	signal  NAME           for the program's process group

@@ -12,16 +12,12 @@ import (
 )
 
 // acceptLoop starts a program for each connection. Where there are as many as may be, or came faster
-// than they may, connections wait to be accepted.
+// than they may, connections wait to be accepted. Where nobody comes no place is taken: others may need it.
 func (a *active) acceptLoop(ctx context.Context, s *sock.Bound, hurry <-chan struct{}) {
 	workers := newWorkers(ctx)
 	pause := time.Duration(0)
 	full := false
-	for a.admitted.place(ctx) {
-		if !a.admitted.rate.wait(ctx) {
-			a.admitted.leave()
-			return
-		}
+	for s.Wait() == nil && a.admitted.place(ctx) {
 		c, peer, err := s.Accept()
 		if err != nil {
 			a.admitted.leave()
@@ -45,6 +41,14 @@ func (a *active) acceptLoop(ctx context.Context, s *sock.Bound, hurry <-chan str
 			c.Close()
 			a.admitted.leave()
 			continue
+		}
+		// Its turn to be started is taken by nobody who is not let in, nor kept for nobody. Who comes
+		// meanwhile waits to be accepted.
+		if !a.admitted.rate.wait(ctx) {
+			c.Close()
+			leave()
+			a.admitted.leave()
+			return
 		}
 		select {
 		case a.starting <- struct{}{}:

@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sockbox/applets/internal/life"
@@ -30,6 +32,7 @@ var (
 	errEnded   = errors.New("the program has ended without an answer")
 	errLate    = errors.New("the program took too long")
 	errTooLong = errors.New("the line is too long")
+	errTorn    = errors.New("the program has ended within a line")
 	errSlow    = errors.New("the answer was not taken, and there are too many")
 )
 
@@ -38,8 +41,9 @@ const lastLines = time.Second
 
 // A resident is a running program, and who waits for what it prints.
 type resident struct {
-	child *life.Child
-	end   chan struct{} // closed when nothing more comes
+	child   *life.Child
+	end     chan struct{} // closed when nothing more comes
+	stopped atomic.Bool   // it ends because we want it to
 
 	mu      sync.Mutex
 	waiting chan answer // who has asked, if anybody
@@ -63,6 +67,9 @@ func (w *worker) resident(ctx context.Context) (*resident, error) {
 	r := &resident{child: c, end: make(chan struct{})}
 	go func() {
 		<-c.Done()
+		if !r.stopped.Load() {
+			a.ended(c)
+		}
 		// What it has left behind could hold the pipe open, and nobody would learn that it is gone.
 		if err := c.Stop(a.KillTimeout, w.hurry); err != nil {
 			a.Log("%s: %v", a.Name, err)
@@ -81,7 +88,7 @@ func (w *worker) resident(ctx context.Context) (*resident, error) {
 		in := bufio.NewReaderSize(c.Stdout, 4096)
 		for {
 			line, err := readLine(in, a.MaxMessage)
-			if err != nil && err != errTooLong {
+			if err != nil && err != errTooLong && err != errTorn {
 				return
 			}
 			w.say(r, line, err)
@@ -90,8 +97,8 @@ func (w *worker) resident(ctx context.Context) (*resident, error) {
 	return r, nil
 }
 
-// readLine reads a line with its newline, which the last one need not have. Of one that is longer than
-// limit nothing is kept, and it is read to its end.
+// readLine reads a line with its newline; what comes after the last one is returned with errTorn. Of a line
+// that is longer than limit nothing is kept, and it is read to its end.
 func readLine(in *bufio.Reader, limit int) ([]byte, error) {
 	var line []byte
 	long := false
@@ -106,6 +113,8 @@ func readLine(in *bufio.Reader, limit int) ([]byte, error) {
 			return nil, err
 		case long:
 			return nil, errTooLong
+		case err != nil:
+			return line, errTorn
 		default:
 			return line, nil
 		}
@@ -161,14 +170,13 @@ func (w *worker) gone() {
 	w.now = nil
 	if err := c.Stop(w.a.KillTimeout, w.hurry); err != nil {
 		w.a.Log("%s: %v", w.a.Name, err)
-	} else if end := c.Wait(); end.Status() != 0 {
-		w.a.Note("%s: process %d: %v", w.a.Name, c.PID(), end)
 	}
 }
 
 // stop ends the program: it sees the end of its input, and a TERM.
 func (w *worker) stop() {
 	if w.now != nil {
+		w.now.stopped.Store(true)
 		w.gone()
 	}
 }
@@ -250,11 +258,15 @@ func (a *active) work(ctx context.Context, hurry <-chan struct{}) error {
 		}
 	}
 	if a.Broadcast {
-		r := &room{shop: s, members: map[*member]bool{}, over: make(chan struct{})}
+		r := &room{shop: s, patience: writeTime, said: make(chan saying), members: map[*member]bool{}, deaf: make(chan struct{}), over: make(chan struct{})}
 		r.w = &worker{a: a, hurry: hurry, say: r.say}
 		s.room = r
+		workers.Go(r.pass)
 		workers.Go(func() {
-			first(r.up)
+			first(func(ctx context.Context) error {
+				_, err := r.up(ctx)
+				return err
+			})
 			<-inside.Done()
 			r.stop()
 		})
@@ -289,7 +301,10 @@ func (a *active) work(ctx context.Context, hurry <-chan struct{}) error {
 	<-ctx.Done()
 	doors.Wait() // their sockets are closed
 	if s.room != nil {
-		go s.room.finish()
+		go func() {
+			s.room.readers.Wait()
+			close(s.room.said)
+		}()
 	}
 	done := make(chan struct{})
 	go func() {
@@ -298,15 +313,19 @@ func (a *active) work(ctx context.Context, hurry <-chan struct{}) error {
 	}()
 	late := time.NewTimer(a.Linger)
 	defer late.Stop()
+	after := ""
 	select {
 	case <-done:
 	case <-late.C:
-		a.Log("%s: not all that had come is answered after %v", a.Name, a.Linger)
+		after = fmt.Sprintf(" after %v", a.Linger)
 	case <-hurry:
 	}
 	cancel()
 	<-done
 	workers.Wait()
+	if n := s.left.Load(); n > 0 {
+		return fmt.Errorf("%s: left unanswered%s: %d of the lines that had come", a.Name, after, n)
+	}
 	return nil
 }
 
@@ -317,6 +336,8 @@ type shop struct {
 	inside    context.Context // while they are answered
 	questions chan question
 	lines     budget
+	left      atomic.Int64 // lines without an answer when the time for that was over
+	outside   atomic.Int32 // endpoints where somebody waits for a place
 	room      *room
 }
 
@@ -333,7 +354,16 @@ func (s *shop) ask(line []byte) ([]byte, error) {
 
 func (s *shop) accept(clients *sync.WaitGroup, b *sock.Bound) {
 	pause := time.Duration(0)
-	for s.admitted.place(s.ctx) {
+	for b.Wait() == nil {
+		s.outside.Add(1)
+		if s.room != nil {
+			s.room.makeWay()
+		}
+		in := s.admitted.place(s.ctx)
+		s.outside.Add(-1)
+		if !in {
+			return
+		}
 		c, err := b.Own().Accept()
 		if err != nil {
 			s.admitted.leave()
@@ -372,6 +402,14 @@ func (s *shop) accept(clients *sync.WaitGroup, b *sock.Bound) {
 	}
 }
 
+// leave counts the lines that a client leaves without an answer: all those that are not answered when the
+// time for that is over.
+func (s *shop) leave(lines int) {
+	if s.inside.Err() != nil {
+		s.left.Add(int64(lines))
+	}
+}
+
 // serveOne is a client's conversation: a line, its answer, the next line.
 func (s *shop) serveOne(c net.Conn) error {
 	in := newLineReader(s, c)
@@ -379,6 +417,8 @@ func (s *shop) serveOne(c net.Conn) error {
 	if s.room != nil {
 		return s.room.member(c, in)
 	}
+	asked := 0
+	defer func() { s.leave(asked + in.lines()) }()
 	for {
 		line, err := in.next()
 		if err == io.EOF || s.ctx.Err() != nil && line == nil {
@@ -387,27 +427,33 @@ func (s *shop) serveOne(c net.Conn) error {
 		if err != nil {
 			return err
 		}
+		asked = 1
 		line, err = s.ask(line)
-		if err != nil {
+		if err != nil && err != errTorn {
 			return err
 		}
 		if !in.hold(told, len(line)) {
 			return errSlow
 		}
 		c.SetWriteDeadline(time.Now().Add(writeTime))
-		if _, err := c.Write(line); err != nil || s.HangUp {
+		if _, bad := c.Write(line); bad != nil {
+			return bad
+		}
+		asked = 0
+		if err != nil || s.HangUp {
 			return err
 		}
 		in.hold(begun, 0)
 	}
 }
 
-// receive answers datagrams: each of their lines is a question, and each answer a datagram.
+// receive answers datagrams: each of their lines is a question, and each answer a datagram. One that is not
+// answered yet counts as a connection.
 func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
 	pc := b.Packets()
 	buf := make([]byte, 64<<10)
 	dropped := 0
-	for s.admitted.place(s.ctx) {
+	for b.Wait() == nil && s.admitted.place(s.ctx) {
 		n, peer, err := pc.ReadFrom(buf)
 		if err != nil {
 			s.admitted.leave()
@@ -417,7 +463,9 @@ func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
 			sleep(s.ctx, 10*time.Millisecond)
 			continue
 		}
-		if !s.admitted.allow.Allows(peer) {
+		leave, why := s.admitted.enter(peer, 0)
+		if leave == nil {
+			s.Note("%s: %s: %s", s.Name, peerAddr(peer), why)
 			s.admitted.leave()
 			continue
 		}
@@ -425,6 +473,7 @@ func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
 			if dropped++; dropped == 1 {
 				s.Log("%s: %s: more comes than is answered: dropped", s.Name, b.Name())
 			}
+			leave()
 			s.admitted.leave()
 			continue
 		}
@@ -435,6 +484,7 @@ func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
 		rest := append([]byte(nil), buf[:n]...)
 		clients.Go(func() {
 			defer s.admitted.leave()
+			defer leave()
 			defer s.lines.give(n)
 			for len(rest) > 0 {
 				line := append([]byte(nil), rest...)
@@ -451,6 +501,7 @@ func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
 					if s.inside.Err() == nil {
 						s.Note("%s: %s: %v", s.Name, peerAddr(peer), sock.Reason(err))
 					}
+					s.leave(1 + countLines(rest))
 					return
 				}
 			}
@@ -461,20 +512,31 @@ func (s *shop) receive(clients *sync.WaitGroup, b *sock.Bound) {
 // A room is where every client hears what the program prints.
 type room struct {
 	*shop
-	w       *worker
-	writing sync.Mutex     // one line at a time goes in
-	readers sync.WaitGroup // members of whom lines may come
-	over    chan struct{}  // closed when nothing more is printed, after the last line has gone in
+	w        *worker
+	turn     sync.Mutex     // whose the worker is; not while it is written to, which can last
+	patience time.Duration  // with a program that reads nothing
+	said     chan saying    // closed when no more lines come
+	readers  sync.WaitGroup // members of whom lines may come
+	over     chan struct{}  // closed when nothing more is printed, after the last line has gone in
 
 	mu      sync.Mutex
 	members map[*member]bool
+	deaf    chan struct{} // closed: the program has not read for so long that nobody waits for it
+	dropped int           // lines since then
+}
+
+// A saying is a line of a member's on its way to the program.
+type saying struct {
+	line []byte
+	done chan error
 }
 
 // memberMost is what may wait for one client that does not keep up.
 const memberMost = 256 << 10
 
 type member struct {
-	c net.Conn
+	c    net.Conn
+	half time.Time // when it ended its own side; the room's mu is held
 
 	mu     sync.Mutex
 	queue  net.Buffers
@@ -483,15 +545,48 @@ type member struct {
 	wake   chan struct{}
 }
 
-func (r *room) up(ctx context.Context) (err error) {
-	r.writing.Lock()
-	defer r.writing.Unlock()
-	return r.w.up(ctx)
+// up returns the program that runs. When that has ended it is started again while there are members: they
+// listen, and need not speak.
+func (r *room) up(ctx context.Context) (*resident, error) {
+	r.turn.Lock()
+	defer r.turn.Unlock()
+	before := r.w.now
+	err := r.w.up(ctx)
+	now := r.w.now
+	if now != before && now != nil {
+		r.running.Go(func() {
+			<-now.end
+			if r.ctx.Err() != nil || !r.heard() {
+				return
+			}
+			if _, err := r.up(r.inside); err != nil && r.inside.Err() == nil {
+				r.Log("%s: %v", r.Name, err)
+				r.empty()
+			}
+		})
+	}
+	return now, err
+}
+
+// heard tells whether there are members.
+func (r *room) heard() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.members) > 0
+}
+
+// empty hangs up on all members, as on each who comes when the program cannot be started.
+func (r *room) empty() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for m := range r.members {
+		m.c.Close()
+	}
 }
 
 func (r *room) stop() {
-	r.writing.Lock()
-	defer r.writing.Unlock()
+	r.turn.Lock()
+	defer r.turn.Unlock()
 	r.w.stop()
 }
 
@@ -522,13 +617,17 @@ func (r *room) say(_ *resident, line []byte, err error) {
 	}
 }
 
-// finish is called when no more lines are taken: the program gets those that have come, and the end.
-func (r *room) finish() {
+// pass gives the program what is said, one line after the other, and in the end the end.
+func (r *room) pass() {
 	defer close(r.over)
-	r.readers.Wait()
-	r.writing.Lock()
-	defer r.writing.Unlock()
-	if now := r.w.now; now != nil && !r.Pty { // a terminal has no end to close
+	for one := range r.said {
+		one.done <- r.give(one.line)
+	}
+	r.turn.Lock()
+	now := r.w.now
+	r.turn.Unlock()
+	if now != nil && !r.Pty { // a terminal has no end to close
+		now.stopped.Store(true)
 		now.child.Stdin.Close()
 		select {
 		case <-now.end:
@@ -537,12 +636,41 @@ func (r *room) finish() {
 	}
 }
 
-// member is a client's time in the room.
-func (r *room) member(c net.Conn, in *lineReader) error {
-	if err := r.up(r.inside); err != nil {
-		r.readers.Done()
+func (r *room) give(line []byte) error {
+	now, err := r.up(r.inside)
+	if err != nil {
 		return err
 	}
+	defer context.AfterFunc(r.inside, func() { now.child.Stdin.Close() })()
+	written := make(chan error, 1)
+	go func() {
+		_, err := now.child.Stdin.Write(line)
+		written <- err
+	}()
+	late := time.NewTimer(r.patience)
+	defer late.Stop()
+	select {
+	case err = <-written:
+	case <-late.C:
+		r.Log("%s: process %d has read nothing for %v: what clients say is dropped", r.Name, now.child.PID(), r.patience)
+		close(r.deaf)
+		err = <-written
+		r.mu.Lock()
+		dropped := r.dropped
+		r.deaf, r.dropped = make(chan struct{}), 0
+		r.mu.Unlock()
+		if dropped > 0 {
+			r.Log("%s: %d lines were dropped", r.Name, dropped)
+		}
+	}
+	if err != nil {
+		return errEnded
+	}
+	return nil
+}
+
+// member is a client's time in the room: until it has gone. One that has only ended its own side hears on.
+func (r *room) member(c net.Conn, in *lineReader) error {
 	m := &member{c: c, wake: make(chan struct{}, 1)}
 	r.mu.Lock()
 	r.members[m] = true
@@ -551,6 +679,16 @@ func (r *room) member(c net.Conn, in *lineReader) error {
 	var all sync.WaitGroup
 	all.Go(func() { m.write(left) })
 	err := r.listen(in)
+	if err == nil && r.ctx.Err() == nil {
+		r.mu.Lock()
+		m.half = time.Now()
+		r.mu.Unlock()
+		if r.outside.Load() > 0 {
+			r.makeWay()
+		}
+		in.deadline(time.Time{})
+		untilHungUp(c)
+	}
 	if r.ctx.Err() != nil {
 		select {
 		case <-r.over:
@@ -565,37 +703,76 @@ func (r *room) member(c net.Conn, in *lineReader) error {
 	return err
 }
 
+// makeWay has a client come in though there are as many as may be. Of one that has ended its own side it
+// may take long to learn that it has gone, if nothing is printed that it does not take: where there is no
+// place for others, whoever has done so first has to leave.
+func (r *room) makeWay() {
+	if r.MaxConns == 0 || len(r.admitted.slots) < r.MaxConns {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var first *member
+	for m := range r.members {
+		if !m.half.IsZero() && (first == nil || m.half.Before(first.half)) {
+			first = m
+		}
+	}
+	if first != nil {
+		r.Log("%s: %s: has ended its side, and others wait: closed", r.Name, peerAddr(first.c.RemoteAddr()))
+		delete(r.members, first)
+		first.c.Close()
+	}
+}
+
 // listen gives the program the lines of one member.
 func (r *room) listen(in *lineReader) error {
 	defer r.readers.Done()
+	if _, err := r.up(r.inside); err != nil { // after it has come in: a program that ends now is started again
+		return err
+	}
 	for {
 		line, err := in.next()
 		if err == io.EOF || r.ctx.Err() != nil && line == nil {
 			return nil
 		}
-		if err == nil {
-			err = r.put(line)
-			in.hold(begun, 0)
-		}
 		if err != nil {
+			return err
+		}
+		err = r.put(line)
+		in.hold(begun, 0)
+		if err != nil {
+			r.leave(1 + in.lines())
 			return err
 		}
 	}
 }
 
-// put gives the program a line. It waits for a program that does not read; then its clients wait too.
+// put has the program given a line, and waits for that. Who speaks to a program that does not read at all
+// hears it all the same, and leaves when he wants to: the line is dropped.
 func (r *room) put(line []byte) error {
-	r.writing.Lock()
-	defer r.writing.Unlock()
-	if err := r.w.up(r.inside); err != nil {
+	r.mu.Lock()
+	deaf := r.deaf
+	r.mu.Unlock()
+	one := saying{line, make(chan error, 1)}
+	select {
+	case r.said <- one:
+	case <-deaf:
+		r.mu.Lock()
+		r.dropped++
+		r.mu.Unlock()
+		return nil
+	case <-r.inside.Done():
+		return r.inside.Err()
+	}
+	select {
+	case err := <-one.done:
 		return err
+	case <-deaf: // it is on its way still
+		return nil
+	case <-r.inside.Done():
+		return r.inside.Err()
 	}
-	child := r.w.now.child
-	defer context.AfterFunc(r.inside, func() { child.Stdin.Close() })()
-	if _, err := child.Stdin.Write(line); err != nil {
-		return errEnded
-	}
-	return nil
 }
 
 // write writes to the client what waits for it, until it leaves and that is all.

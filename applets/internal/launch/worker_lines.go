@@ -121,6 +121,23 @@ func (l *lineReader) next() ([]byte, error) {
 	}
 }
 
+// lines is how many lines have been read that next has not returned.
+func (l *lineReader) lines() int {
+	if l.ended == io.EOF {
+		return countLines(l.buf)
+	}
+	return bytes.Count(l.buf, []byte("\n"))
+}
+
+// countLines counts the last one too that has no newline.
+func countLines(b []byte) int {
+	n := bytes.Count(b, []byte("\n"))
+	if len(b) > 0 && b[len(b)-1] != '\n' {
+		n++
+	}
+	return n
+}
+
 func (l *lineReader) take(n int) []byte {
 	var line []byte
 	if n == len(l.buf) && n > smallBuffer {
