@@ -44,7 +44,7 @@ import (
 // A ticket, which a listener has given to a dialler over such a channel, proves one more: 16 bytes
 // of ID and 32 of secret are too long to be guessed, so an HMAC-SHA256 with the secret over the
 // side's identity, with the purpose link, and the exporter will do. A listener that knows no such
-// ticket closes. A pool has hundreds of these channels with one master, so that here a TLS session may
+// ticket answers with zero bytes, and closes. A pool has hundreds of these channels with one master, so that here a TLS session may
 // resume one of the same two processes (RFC 8446, 2.2), with a Diffie-Hellman exchange of its own all
 // the same: certificates and signatures, which prove nothing here, are left out. What it takes to resume
 // is in the memory of the two, and ends with them.

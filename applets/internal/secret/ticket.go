@@ -1,6 +1,7 @@
 package secret
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -24,6 +25,9 @@ type TicketID [16]byte
 
 // ticketFollows is not the first byte of a share, which is 4 (SEC 1, 2.3.3).
 const ticketFollows = 'D'
+
+// unknownTicket is the answer to a ticket that is not known, where else there is a MAC.
+var unknownTicket [sha256.Size]byte
 
 // NewTicket makes a ticket. Who makes it gives it to a peer over a channel.
 func NewTicket() Ticket {
@@ -81,10 +85,10 @@ func DialTicket(ctx context.Context, c net.Conn, ticket Ticket, before tls.Clien
 		}
 		theirs := make([]byte, sha256.Size)
 		switch _, err := io.ReadFull(t, theirs); {
-		case err == io.EOF: // said by TLS itself: the listener knows no such ticket
-			return ErrUnknown
 		case err != nil:
 			return err
+		case bytes.Equal(theirs, unknownTicket[:]):
+			return ErrUnknown
 		case !hmac.Equal(theirs, ticket.mac(listener, bound)):
 			return ErrRefused
 		}
@@ -111,6 +115,6 @@ func acceptTicket(t *tls.Conn, find func(TicketID) (Ticket, bool)) (*TicketID, e
 			return &id, err
 		}
 	}
-	t.CloseWrite() // so that the dialler is told
+	t.Write(unknownTicket[:]) // an end alone could be one of the path's
 	return nil, ErrUnknown
 }

@@ -2,6 +2,7 @@ package secret
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -177,5 +178,34 @@ func TestKeyCutPrefix(t *testing.T) {
 		if ok != (want != "-") || ok && string(rest) != want {
 			t.Errorf("%q: %q, %v", text, rest, ok)
 		}
+	}
+}
+
+// A connection that only ends, as a path may have it, says nothing about the ticket.
+func TestTicketCutOff(t *testing.T) {
+	id, err := NewIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		s := tls.Server(c, id.config)
+		io.ReadFull(s, make([]byte, 1+len(TicketID{})+sha256.Size))
+		c.Close() // without a word of TLS's
+	}()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := DialTicket(t.Context(), c, NewTicket(), nil); !errors.Is(err, ErrUnproven) || errors.Is(err, ErrUnknown) {
+		t.Errorf("%v, want %v", err, ErrUnproven)
 	}
 }
