@@ -569,6 +569,18 @@ func (s *session) granted(id int) *input {
 	return s.grants[id]
 }
 
+// holds tells whether the session has an input of a daemon's.
+func (s *session) holds(daemon string) bool {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	for _, in := range s.p.inputs {
+		if in.session == s && in.daemon == daemon {
+			return true
+		}
+	}
+	return false
+}
+
 func (s *session) request(m message) (*input, error) {
 	s.requests.Lock()
 	defer s.requests.Unlock()
@@ -577,6 +589,10 @@ func (s *session) request(m message) (*input, error) {
 	}
 	if m.Daemon == "" || len(m.Daemon) > maxDaemon {
 		return nil, fmt.Errorf("a daemon has a name of 1 to %d bytes", maxDaemon)
+	}
+	// A file that took another's place is a daemon anew, whose name may be about to be free.
+	for end := time.Now().Add(time.Second); s.holds(m.Daemon) && s.p.ctx.Err() == nil && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
 	}
 	in, err := s.p.grant(&input{daemon: m.Daemon, from: s.host, peer: s.peer, session: s, request: m.ID})
 	if err != nil {
