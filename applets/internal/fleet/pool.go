@@ -591,7 +591,7 @@ func (s *session) request(m message) (*input, error) {
 		return nil, fmt.Errorf("a daemon has a name of 1 to %d bytes", maxDaemon)
 	}
 	// A file that took another's place is a daemon anew, whose name may be about to be free.
-	for end := time.Now().Add(time.Second); s.holds(m.Daemon) && s.p.ctx.Err() == nil && time.Now().Before(end); {
+	for end := time.Now().Add(2 * time.Second); s.holds(m.Daemon) && s.p.ctx.Err() == nil && time.Now().Before(end); {
 		time.Sleep(5 * time.Millisecond)
 	}
 	in, err := s.p.grant(&input{daemon: m.Daemon, from: s.host, peer: s.peer, session: s, request: m.ID})
